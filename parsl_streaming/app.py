@@ -1,0 +1,263 @@
+"""`@streaming`: gives channels to a Parsl app.
+
+At the call, each channel becomes the future of a ticket, so that
+provisioning runs in the background and the task waits for it as for any
+dependency. In the task, the shim opens the ends, calls the app, and closes them
+whatever happens.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+import secrets
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from parsl.app.app import AppBase
+from parsl.app.bash import BashApp
+from parsl.app.errors import wrap_error
+from parsl.dataflow.futures import AppFuture
+
+from parsl_streaming.current import current_session
+from parsl_streaming.errors import UsageError
+from parsl_streaming.route import Ticket
+from parsl_streaming.session import Session
+from parsl_streaming.shim import BashShim
+from parsl_streaming.shim import JoinShim
+from parsl_streaming.shim import MapShim
+from parsl_streaming.shim import PythonShim
+from parsl_streaming.shim import Shim
+from parsl_streaming.version import VERSION
+
+logger = logging.getLogger(__name__)
+
+Names = str | Sequence[str]
+_MISSING = "No module named 'parsl_streaming'"
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelReference:
+    """Names a channel for another app: what a join app gets in place of an end."""
+
+    channel: str
+
+
+class StreamingApp(AppBase):  # type: ignore[misc] # parsl is untyped
+    """A Parsl app with channels.
+
+    Args:
+        app: A copy of what `python_app`, `bash_app` or `join_app` made, with the
+            shim in place of the user's function.
+        shim: The shim.
+        roles: `reader` or `writer`, by channel.
+        group: The readers' group.
+        start: Where its readers of a replayable channel begin.
+    """
+
+    def __init__(
+        self,
+        app: AppBase,
+        shim: Shim,
+        roles: Mapping[str, str],
+        group: str | None,
+        start: str | None,
+    ) -> None:
+        self.app = _with_shim(app, shim)
+        self.__name__ = shim.__name__
+        self.__doc__ = shim.function.__doc__
+        self._shim = shim
+        self._roles = roles
+        self._group = group
+        self._start = start
+
+    def __call__(self, *args: Any, **kwargs: Any) -> AppFuture:
+        """Submit the app.
+
+        Args:
+            *args: The app's own arguments, without the channels.
+            **kwargs: Likewise; `channel=reference` passes on what a join app was given.
+
+        Raises:
+            UsageError: No session is loaded.
+            UnknownChannel: A channel is not configured.
+        """
+        session = current_session()
+        call = secrets.token_hex(8)
+        places: dict[str, Any] = {}
+        for channel, role in self._roles.items():
+            reference = kwargs.pop(channel, ChannelReference(channel))
+            places[channel] = self._place(session, reference, role, call)
+        future = self.app(*args, **kwargs, **places)
+        tickets = [place for place in places.values() if isinstance(place, Future)]
+        future.add_done_callback(lambda done: _report(session, tickets, done))
+        return future
+
+    def _place(self, session: Session, reference: Any, role: str, call: str) -> Any:
+        if not isinstance(reference, ChannelReference):
+            msg = (
+                f'{self.__name__}() is given its channels by @streaming: call it without them '
+                f'(not with a {type(reference).__name__})'
+            )
+            raise UsageError(msg)
+        if isinstance(self._shim, JoinShim):
+            session.config.channel(reference.channel)
+            return reference
+        reads = role == 'reader'
+        return session.ticket(
+            reference.channel,
+            role,
+            label=self.__name__,
+            call=call,
+            group=self._group if reads else None,
+            start=self._start if reads else None,
+        )
+
+
+class MappedApp(StreamingApp):
+    """An operator; a call submits all of its workers."""
+
+    workers = 1
+
+    def __call__(self, *args: Any, **kwargs: Any) -> list[AppFuture]:
+        """Submit the workers; each future gives how many messages its worker dealt with."""
+        return [super(MappedApp, self).__call__(*args, **kwargs) for _ in range(self.workers)]
+
+
+def _with_shim(app: AppBase, shim: Shim) -> AppBase:
+    """A copy of the app that calls the shim; the app itself stays as it was."""
+    shimmed = copy.copy(app)
+    shimmed.func = wrap_error(shim)
+    if isinstance(app, BashApp):
+        shimmed.wrapped_remote_function = shimmed.func
+    return shimmed
+
+
+def _report(session: Session, tickets: Sequence[Future[Ticket]], done: AppFuture) -> None:
+    """When the task failed for good, its ends will not come: tell the others."""
+    error = done.exception()
+    if error is None:
+        return
+    reason = f'{type(error).__name__}: {error}'
+    if _MISSING in reason:
+        reason = f'parsl_streaming {VERSION} is not installed where the task ran; install it there'
+        logger.error('%s', reason)
+    for ticket in tickets:
+        if ticket.exception() is None:
+            session.fail(ticket.result(), reason)
+
+
+class _Streaming:
+    """The decorator `streaming`, and `streaming.map`."""
+
+    def __call__(
+        self,
+        *,
+        reads: Names = (),
+        writes: Names = (),
+        group: str | None = None,
+        start: str | None = None,
+    ) -> Callable[[AppBase], StreamingApp]:
+        """Give channels to a Parsl app. Put it above `@python_app`, `@bash_app` or `@join_app`.
+
+        In a python app each channel's parameter is a `Reader` or `Writer`; in a
+        bash app the path of a named pipe that carries a message per line; in a
+        join app a reference to pass on as `app(channel=reference)`.
+
+        Args:
+            reads: Channels that the app reads: names of parameters.
+            writes: Channels that it writes: names of parameters.
+            group: Readers of one group share the messages; each group gets all.
+            start: Where to begin on a replayable channel: `begin`, `end`, an
+                offset or an ISO time.
+
+        Raises:
+            UsageError: Wrong order of decorators, a missing parameter, or a
+                memoised app.
+        """
+        roles = _roles(_names(reads), _names(writes))
+
+        def decorate(app: AppBase) -> StreamingApp:
+            function = _function_of(app)
+            shim = _shim_kind(app)(function, tuple(roles), tuple(roles))
+            return StreamingApp(app, shim, roles, group, start)
+
+        return decorate
+
+    def map(
+        self,
+        *,
+        reads: str,
+        writes: Names = (),
+        workers: int = 1,
+        batch: int | None = None,
+        group: str | None = None,
+    ) -> Callable[[AppBase], MappedApp]:
+        """Call a python app for each message of a channel.
+
+        The function takes the message as the parameter named like the channel,
+        and its result, unless `None`, is sent. When it raises, the message is
+        delivered again, and goes to the dead-letter log at last. Calling the
+        app submits its workers and returns their futures.
+
+        Args:
+            reads: The channel that is read.
+            writes: Channels that get the results.
+            workers: Tasks that share the messages.
+            batch: Call with a list of at most so many messages instead.
+            group: The workers' group.
+
+        Raises:
+            UsageError: As `streaming`.
+        """
+        roles = _roles((reads,), _names(writes))
+
+        def decorate(app: AppBase) -> MappedApp:
+            shim = MapShim(_function_of(app), reads, _names(writes), batch)
+            mapped = MappedApp(app, shim, roles, group, None)
+            mapped.workers = workers
+            return mapped
+
+        return decorate
+
+
+streaming = _Streaming()
+
+
+def _names(names: Names) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _roles(reads: tuple[str, ...], writes: tuple[str, ...]) -> dict[str, str]:
+    if not reads and not writes or set(reads) & set(writes):
+        msg = '@streaming needs reads= or writes=, and each channel in one of them'
+        raise UsageError(msg)
+    return dict.fromkeys(reads, 'reader') | dict.fromkeys(writes, 'writer')
+
+
+def _function_of(app: AppBase) -> Callable[..., Any]:
+    """The user's function inside a Parsl app."""
+    if not isinstance(app, AppBase) or isinstance(app, StreamingApp):
+        msg = (
+            f'@streaming was given {app!r}, which is no plain Parsl app: write @streaming(...) once, '
+            'on the line above @python_app, @bash_app or @join_app'
+        )
+        raise UsageError(msg)
+    if app.cache:
+        msg = (
+            f'{app.__name__}(): a streaming app cannot be memoised, its messages would be missing '
+            'the second time; remove cache=True'
+        )
+        raise UsageError(msg)
+    return inspect.unwrap(app.func)
+
+
+def _shim_kind(app: AppBase) -> type[Shim]:
+    if isinstance(app, BashApp):
+        return BashShim
+    return JoinShim if getattr(app, 'join', False) else PythonShim

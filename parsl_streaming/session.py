@@ -1,0 +1,263 @@
+"""A session: the configuration at work, from `load` to the end of the `with` block."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from typing import Self
+
+from parsl_streaming.architectures import Catalogue
+from parsl_streaming.config import Config
+from parsl_streaming.curve import KeyPair
+from parsl_streaming.curve import require_libzmq
+from parsl_streaming.errors import ConfigError
+from parsl_streaming.errors import NoRoute
+from parsl_streaming.errors import StreamingError
+from parsl_streaming.letters import DeadLetter
+from parsl_streaming.letters import open_letters
+from parsl_streaming.policy import Decision
+from parsl_streaming.policy import choose
+from parsl_streaming.registry import Registry
+from parsl_streaming.route import Route
+from parsl_streaming.route import Ticket
+from parsl_streaming.spec import ChannelSpec
+from parsl_streaming.spec import Site
+from parsl_streaming.statistics import ChannelStatistics
+from parsl_streaming.version import VERSION
+from parsl_streaming.wire import decode_batch
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What provisioning a channel came to.
+
+    Attributes:
+        decision: What the policy said.
+        architecture: The one that carries the channel.
+        failures: Those that were tried before, and why they could not be opened.
+    """
+
+    decision: Decision
+    architecture: str
+    failures: Mapping[str, str]
+
+
+class Session:
+    """Provisions channels, runs the registry, and knows every end.
+
+    Args:
+        config: The checked configuration.
+        architecture: Pins the architecture of every channel that pins none itself.
+    """
+
+    def __init__(self, config: Config, architecture: str | None = None) -> None:
+        require_libzmq()
+        self.config = config
+        self.id = secrets.token_hex(8)
+        self.outcomes: dict[str, Outcome] = {}
+        self._pin = architecture
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._architectures = Catalogue(config.options, config.origin)
+        self._routes: dict[str, Future[Route]] = {}
+        self._closed = False
+        self.directory = Path(config.session.directory).absolute() / self.id
+        self.directory.mkdir(mode=0o700, parents=True)
+        self._sites, keys = self._make_keys()
+        self._registry = Registry((config.session.registry_address,), keys)
+        self._provisioner = ThreadPoolExecutor(1, thread_name_prefix='provision')
+
+    def _make_keys(self) -> tuple[dict[str, Site], dict[str, str]]:
+        """A key file per site, unless the site has its own; the public keys by site."""
+        sites, keys = {}, {}
+        for site in self.config.sites.values():
+            path = Path(site.key_file) if site.key_file else self.directory / f'{site.name}.key'
+            pair = KeyPair.load(path) if site.key_file else KeyPair.new()
+            if not site.key_file:
+                pair.save(path)
+            sites[site.name] = replace(site, key_file=str(path))
+            keys[site.name] = pair.public
+        return sites, keys
+
+    def route(self, name: str) -> Future[Route]:
+        """The channel's route, when it is provisioned (in the background, once).
+
+        Raises:
+            UnknownChannel: No channel of this name is configured.
+        """
+        channel = self.config.channel(name)
+        with self._lock:
+            if name not in self._routes:
+                self._routes[name] = self._provisioner.submit(self._provision, channel)
+            return self._routes[name]
+
+    def _provision(self, channel: ChannelSpec) -> Route:
+        if channel.architecture is None:
+            channel = replace(channel, architecture=self._pin)
+        source, target = self.config.ends(channel)
+        decision = choose(channel, source, target, self.config.rules, self._architectures)
+        failures: dict[str, str] = {}
+        for name in decision.candidates:
+            try:
+                route = self._provision_with(name, channel)
+            except StreamingError as error:
+                logger.warning('channel %s: %s cannot be opened: %s', channel.name, name, error)
+                failures[name] = str(error)
+            else:
+                self.outcomes[channel.name] = Outcome(decision, name, failures)
+                return route
+        reasons = '; '.join(f'{name}: {reason}' for name, reason in failures.items())
+        msg = f'channel {channel.name!r} cannot be opened: {reasons}'
+        raise NoRoute(msg)
+
+    def _provision_with(self, name: str, channel: ChannelSpec) -> Route:
+        source, target = self._sites[channel.source], self._sites[channel.target]
+        provision = self._architectures.get(name).provision(channel, source, target)
+        self._registry.add(channel, provision.secrets)
+        return Route(
+            session=self.id,
+            version=VERSION,
+            channel=channel,
+            source=source,
+            target=target,
+            architecture=name,
+            registry=self._registry.addresses,
+            registry_key=self._registry.public_key,
+            public=provision.public,
+        )
+
+    def ticket(
+        self,
+        channel: str,
+        role: str,
+        *,
+        name: str | None = None,
+        label: str | None = None,
+        call: str | None = None,
+        group: str | None = None,
+        start: str | None = None,
+    ) -> Future[Ticket]:
+        """A place on a channel for one end, declared at the registry.
+
+        Args:
+            channel: The channel's name.
+            role: `writer` or `reader`.
+            name: Producer or consumer name; made up from the label if `None`.
+            label: What a made-up name begins with; the role if `None`.
+            call: Identity of the app call that will open the end.
+            group: A reader's group; `None` is the channel's only one, or one of
+                its own on a broadcast channel.
+            start: Where a reader of a replayable channel begins.
+
+        Returns:
+            A future that fails as the provisioning does.
+        """
+        spec = self.config.channel(channel)
+        name = name or f'{label or role}-{next(self._numbers)}'
+        call = call or secrets.token_hex(8)
+        if role == 'writer':
+            group = ''
+        elif group is None:
+            group = name if spec.pattern.is_broadcast else 'default'
+        self._check_start(spec, start)
+        ticket: Future[Ticket] = Future()
+        route = self.route(channel)
+        route.add_done_callback(
+            lambda done: self._issue(ticket, done, (role, name, call, group, start))
+        )
+        return ticket
+
+    def _check_start(self, spec: ChannelSpec, start: str | None) -> None:
+        if start is not None and not spec.replay:
+            msg = f'channel {spec.name!r}: start= needs replay = true in [channels.{spec.name}]'
+            raise ConfigError(msg)
+
+    def _issue(
+        self, ticket: Future[Ticket], done: Future[Route], place: tuple[Any, ...]
+    ) -> None:
+        role, name, call, group, start = place
+        try:
+            route = done.result()
+            self._registry.declare(route.channel.name, role, name, call, group)
+        except BaseException as error:  # noqa: BLE001 (it belongs to whoever waits)
+            ticket.set_exception(error)
+            return
+        ticket.set_result(
+            Ticket(route=route, role=role, name=name, call=call, group=group, start=start)
+        )
+
+    def fail(self, ticket: Ticket, reason: str) -> None:
+        """The task that holds a ticket failed for good."""
+        if not self._closed:
+            self._registry.fail(ticket.route.channel.name, ticket.role, ticket.name, reason)
+
+    def statistics(self, channel: str) -> ChannelStatistics:
+        """What all ends of a channel did, as far as they reported (once a second, and at the end).
+
+        Raises:
+            UnknownChannel: It was not used in this session.
+        """
+        return self._registry.channel(channel).statistics
+
+    def dead_letters(self, channel: str) -> list[DeadLetter]:
+        """The channel's dead letters, oldest first.
+
+        Raises:
+            UnknownChannel: It was not used in this session.
+        """
+        state = self._registry.channel(channel)
+        architecture = self._architectures.get(self.route(channel).result().architecture)
+        batches = [decode_batch(head, body) for head, body in state.letters]
+        batches += architecture.dead_letters(state.spec)
+        return open_letters(batches, self.id, state)
+
+    @property
+    def routes(self) -> Mapping[str, Future[Route]]:
+        """The routes that were asked for, by channel."""
+        return self._routes
+
+    def close(self) -> None:
+        """Release every channel, stop what the session started, remove its keys; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._provisioner.shutdown(wait=True, cancel_futures=True)
+        for name, route in self._routes.items():
+            if not route.cancelled() and route.exception() is None:
+                self._architectures.get(route.result().architecture).release(self.config.channel(name))
+        self._architectures.close()
+        self._registry.close()
+        for site in self._sites.values():
+            if site.key_file and Path(site.key_file).parent == self.directory:
+                os.unlink(site.key_file)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f'Session(id={self.id!r}, channels={sorted(self.config.channels)})'
+

@@ -1,0 +1,54 @@
+"""The ends of one task: opened together, finished or failed together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from parsl_streaming.ends import open_reader
+from parsl_streaming.ends import open_writer
+from parsl_streaming.reader import Reader
+from parsl_streaming.route import Ticket
+from parsl_streaming.writer import Writer
+
+Ends = dict[str, Reader | Writer]
+"""A task's ends by the parameter that they are given to."""
+
+
+@contextmanager
+def task_ends(tickets: dict[str, Ticket], *, manual: bool = False) -> Iterator[Ends]:
+    """Open the ends of a task, and close them whatever happens.
+
+    What the task reads is acknowledged after what it wrote because of it is
+    safe. When the body raises, unacknowledged messages are given back, and the
+    writers' streams are aborted until a retry or, at last, the submit side says
+    that none will come.
+
+    Args:
+        tickets: The task's tickets by parameter.
+        manual: Readers acknowledge nothing by themselves.
+    """
+    writers: dict[str, Writer] = {}
+    readers: dict[str, Reader] = {}
+    try:
+        for name, ticket in _of('writer', tickets):
+            writers[name] = open_writer(ticket)
+        outputs = list(writers.values())
+        for name, ticket in _of('reader', tickets):
+            readers[name] = open_reader(ticket, manual=manual, outputs=outputs)
+        yield {**readers, **writers}
+        for reader in readers.values():
+            reader.close()
+        for writer in writers.values():
+            writer.close()
+    except BaseException as error:
+        for reader in readers.values():
+            reader.abandon()
+        for writer in writers.values():
+            writer.abort(f'{type(error).__name__}: {error}', retry=True)
+        raise
+
+
+def _of(role: str, tickets: dict[str, Ticket]) -> Iterable[tuple[str, Ticket]]:
+    return [(name, ticket) for name, ticket in tickets.items() if ticket.role == role]

@@ -1,0 +1,134 @@
+"""A reader as the writer of a direct link sees it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from parsl_streaming import curve
+from parsl_streaming.credit import Account
+from parsl_streaming.credit import Window
+from parsl_streaming.ledger import Entry
+from parsl_streaming.seam import Batch
+from parsl_streaming.seam import EndContext
+from parsl_streaming.seam import Member
+from parsl_streaming_dts import control
+from parsl_streaming_dts.race import first_reachable
+
+LINGER_MS = 2000
+_RECONNECT_MS = 20
+_RECONNECT_MAX_MS = 500
+
+
+class Peer:
+    """Two connections to one reader: control under CURVE, data sealed or plain.
+
+    Args:
+        context: The link's ZeroMQ context.
+        keys: The writer's key pair.
+        end: The writer's end.
+        member: The reader.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        keys: curve.KeyPair,
+        end: EndContext,
+        member: Member,
+    ) -> None:
+        self.name = member.name
+        self.epoch = member.epoch
+        self.group = member.group
+        self.account = Account()
+        self.window = Window(1, 1)
+        self.lost_at: float | None = None
+        self._hello = (end.name, end.epoch, secrets.token_bytes(16))
+        self.control = context.socket(zmq.DEALER)
+        curve.make_client(self.control, keys, member.contact['key'])
+        self.data = context.socket(zmq.DEALER)
+        self.data.routing_id = self._hello[2]
+        self.data.setsockopt(zmq.MAXMSGSIZE, 2 * end.channel.max_message_bytes)
+        for socket in (self.control, self.data):
+            _prepare(socket, end.channel.lease)
+        self.monitor = self.control.get_monitor_socket(
+            zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
+        )
+        self._connect(member.contact)
+
+    def _connect(self, contact: Mapping[str, Any]) -> None:
+        candidates = [(host, port) for host, port, _ in contact['addresses']]
+        host, port, data_port = contact['addresses'][first_reachable(candidates) or 0]
+        bracketed = f'[{host}]' if ':' in host else host
+        self.control.connect(f'tcp://{bracketed}:{port}')
+        self.data.connect(f'tcp://{bracketed}:{data_port}')
+        self.greet()
+
+    def greet(self) -> None:
+        """Say who we are."""
+        self.control.send(control.encode(control.HELLO, *self._hello))
+
+    @property
+    def greeted(self) -> bool:
+        """Whether the reader has answered our greeting."""
+        return self.account.limit_messages > 0
+
+    def grant(self, messages: int, nbytes: int) -> None:
+        """The reader allows so much; begin with a small window of it."""
+        self.window = Window(messages, nbytes)
+        self.account.grant(self.window.messages, self.window.nbytes)
+
+    def widen(self) -> None:
+        """The reader ran dry while batches waited."""
+        if self.window.grow():
+            self.account.grant(self.window.messages, self.window.nbytes)
+
+    def send(self, entry: Entry) -> None:
+        """Send a batch that the ledger has handed to this reader."""
+        batch = entry.batch
+        deliveries = entry.deliveries[self.group]
+        if deliveries > 1:
+            settled = control.mask_to_bytes(entry.settled.get(self.group, 0))
+            self.control.send(control.encode(control.AGAIN, batch.number, deliveries, settled))
+        self.account.spend(batch.count, batch.nbytes)
+        self.send_raw(batch, again=deliveries > 1)
+
+    def send_raw(self, batch: Batch, *, again: bool = False) -> None:
+        """Put the batch's bytes on the data connection; large bodies are not copied."""
+        self.data.send(batch.head, zmq.SNDMORE)
+        copy = len(batch.body) < zmq.COPY_THRESHOLD
+        self.data.send(batch.body, zmq.SNDMORE if again else 0, copy=copy)
+        if again:
+            self.data.send(b'')
+
+    def read_monitor(self) -> str | None:
+        """`lost` or `back` when the control connection was lost or came back."""
+        news = None
+        while self.monitor.poll(0):
+            event = parse_monitor_message(self.monitor.recv_multipart())['event']
+            news = 'lost' if event == zmq.EVENT_DISCONNECTED else 'back'
+        if news == 'lost' and self.lost_at is None:
+            self.lost_at = time.monotonic()
+        return news
+
+    def close(self, *, linger: bool) -> None:
+        """Close both connections; with `linger`, what was sent still leaves."""
+        self.control.disable_monitor()
+        self.monitor.close(0)
+        for socket in (self.control, self.data):
+            socket.close(LINGER_MS if linger else 0)
+
+
+def _prepare(socket: zmq.Socket[bytes], lease: float) -> None:
+    """No high-water mark: credit bounds what is in flight, in bytes."""
+    socket.sndhwm = 0
+    socket.rcvhwm = 0
+    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MAX_MS)
+    socket.setsockopt(zmq.IPV6, 1)
+    curve.set_heartbeat(socket, lease)

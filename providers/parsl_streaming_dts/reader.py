@@ -1,0 +1,230 @@
+"""The consumer's end of a direct link."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+from typing import Final
+
+import zmq
+
+from parsl_streaming import curve
+from parsl_streaming.errors import IntegrityError
+from parsl_streaming.seam import Batch
+from parsl_streaming.seam import Delivery
+from parsl_streaming.seam import EndContext
+from parsl_streaming.seam import Flag
+from parsl_streaming.wire import decode_batch
+from parsl_streaming_dts import control
+from parsl_streaming_dts.peer import LINGER_MS
+
+_AGAIN_SECONDS: Final = 1.0
+_MAX_HEAD_BYTES: Final = 64 << 20
+
+
+@dataclass(slots=True)
+class _Source:
+    """A writer that is connected: its routing ids, and what it is owed."""
+
+    control: bytes
+    data: bytes
+    acks: list[int] = field(default_factory=list)
+    again: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+class DirectReader:
+    """Listens for writers; they choose what to send within the credit granted."""
+
+    def __init__(self, end: EndContext) -> None:
+        curve.require_libzmq()
+        self._end = end
+        self._keys = curve.KeyPair.new()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._gatekeeper = curve.Gatekeeper(self._context, self._admits)
+        self._control = self._context.socket(zmq.ROUTER)
+        curve.make_server(self._control, self._keys)
+        self._control.setsockopt(zmq.MAXMSGSIZE, control.MAX_BYTES)
+        self._data = self._context.socket(zmq.ROUTER)
+        self._data.setsockopt(zmq.MAXMSGSIZE, 2 * end.channel.max_message_bytes + _MAX_HEAD_BYTES)
+        self._sources: dict[tuple[str, int], _Source] = {}
+        self._ended: set[tuple[str, int]] = set()
+        self._refused = 0
+        self._closed = False
+        self._poller = zmq.Poller()
+        addresses = self._listen()
+        end.rendezvous.announce({'key': self._keys.public, 'addresses': addresses})
+
+    def _listen(self) -> list[tuple[str, int, int]]:
+        for socket in (self._control, self._data):
+            socket.sndhwm = 0
+            socket.rcvhwm = 0
+            socket.linger = LINGER_MS
+            socket.setsockopt(zmq.IPV6, 1)
+            curve.set_heartbeat(socket, self._end.channel.lease)
+            self._poller.register(socket, zmq.POLLIN)
+        addresses = []
+        for host in self._end.site.addresses:
+            bracketed = f'[{host}]' if ':' in host else host
+            ports = [
+                socket.bind_to_random_port(f'tcp://{bracketed}')
+                for socket in (self._control, self._data)
+            ]
+            addresses.append((host, ports[0], ports[1]))
+        return addresses
+
+    def _admits(self, key: str) -> bool:
+        writers = self._end.rendezvous.view.of('writer')
+        return any(writer.contact.get('key') == key for writer in writers)
+
+    def read(self, timeout: float) -> Delivery | None:
+        """See `LinkReader.read`."""
+        self._send_acks()
+        delivery = self._receive()
+        if delivery is not None:
+            return delivery
+        for socket, _ in self._poller.poll(int(timeout * 1000)):
+            if socket is self._control:
+                self._serve()
+        delivery = self._receive()
+        return delivery if delivery is not None else self._late_end()
+
+    def _receive(self) -> Delivery | None:
+        """The next batch that is already here."""
+        while self._data.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            frames = self._data.recv_multipart(copy=False)
+            try:
+                identity, head, body, *again = frames
+                batch = decode_batch(head.bytes, body.buffer)
+            except (IntegrityError, ValueError):
+                # Anybody can speak to the data port; what is no batch is nothing.
+                self._refused += 1
+                continue
+            delivery = self._deliver(identity.bytes, batch, again=bool(again))
+            if delivery is not None:
+                return delivery
+        return None
+
+    def _deliver(self, identity: bytes, batch: Batch, *, again: bool) -> Delivery | None:
+        source = self._sources.get((batch.producer, batch.epoch))
+        if source is None or source.data != identity:
+            self._refused += 1
+            return None
+        if batch.flags & Flag.END:
+            return self._end_once(batch)
+        if not again:
+            return Delivery(batch)
+        self._await_again(source, batch.number)
+        deliveries, settled = source.again.pop(batch.number, (2, 0))
+        return Delivery(batch, deliveries, settled)
+
+    def _await_again(self, source: _Source, number: int) -> None:
+        """The news of a redelivery travels on the control connection: it may come later."""
+        limit = time.monotonic() + _AGAIN_SECONDS
+        while number not in source.again and time.monotonic() < limit:
+            self._control.poll(10)
+            self._serve()
+
+    def _end_once(self, batch: Batch) -> Delivery | None:
+        key = (batch.producer, batch.epoch)
+        if key in self._ended:
+            return None
+        self._ended.add(key)
+        return Delivery(batch)
+
+    def _late_end(self) -> Delivery | None:
+        """The END of a writer that left before we came, as it left it at the registry."""
+        for writer in self._end.rendezvous.view.of('writer'):
+            if 'end' in writer.contact and (writer.name, writer.epoch) not in self._ended:
+                return self._end_once(decode_batch(*writer.contact['end']))
+        return None
+
+    def _serve(self) -> None:
+        while self._control.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            identity, data = self._control.recv_multipart()
+            self._handle(identity, control.decode(data))
+
+    def _handle(self, identity: bytes, message: list[Any]) -> None:
+        match message:
+            case [control.HELLO, str(producer), int(epoch), bytes(data)]:
+                before = self._sources.get((producer, epoch))
+                acks = before.acks if before is not None else []
+                self._sources[producer, epoch] = _Source(identity, data, acks)
+                spec = self._end.channel
+                self._tell(identity, control.GRANT, spec.credit_messages, spec.credit_bytes)
+            case [control.AGAIN, int(number), int(deliveries), bytes(mask)]:
+                source = next((s for s in self._sources.values() if s.control == identity), None)
+                if source is not None:
+                    source.again[number] = (deliveries, control.mask_from_bytes(mask))
+
+    def _tell(self, identity: bytes, kind: str, *fields: Any) -> None:
+        self._control.send_multipart([identity, control.encode(kind, *fields)])
+
+    def _source(self, delivery: Delivery) -> _Source | None:
+        return self._sources.get((delivery.batch.producer, delivery.batch.epoch))
+
+    def acknowledge(self, delivery: Delivery) -> None:
+        """See `LinkReader.acknowledge`."""
+        source = self._source(delivery)
+        if source is not None:
+            source.acks.append(delivery.batch.number)
+
+    def _send_acks(self) -> None:
+        for source in self._sources.values():
+            if source.acks:
+                self._tell(source.control, control.ACK, source.acks)
+                source.acks = []
+
+    def mark(self, delivery: Delivery, settled: int) -> None:
+        """See `LinkReader.mark`."""
+        self._about(delivery, control.MARK, settled)
+
+    def release(self, delivery: Delivery, settled: int) -> None:
+        """See `LinkReader.release`."""
+        self._about(delivery, control.RELEASE, settled)
+
+    def _about(self, delivery: Delivery, kind: str, settled: int) -> None:
+        source = self._source(delivery)
+        if source is not None:
+            mask = control.mask_to_bytes(settled)
+            self._tell(source.control, kind, delivery.batch.number, mask)
+
+    def extend(self, delivery: Delivery) -> None:
+        """Nothing to do: libzmq's heartbeat says that this process lives."""
+
+    def bury(self, delivery: Delivery, letter: Batch) -> None:
+        """See `LinkReader.bury`."""
+        del delivery
+        self._end.rendezvous.bury(letter)
+
+    def reply(self, delivery: Delivery, batch: Batch) -> None:
+        """See `LinkReader.reply`."""
+        source = self._source(delivery)
+        if source is not None:
+            copy = len(batch.body) < zmq.COPY_THRESHOLD
+            self._data.send(source.data, zmq.SNDMORE)
+            self._data.send(batch.head, zmq.SNDMORE)
+            self._data.send(batch.body, copy=copy)
+
+    def pump(self) -> None:
+        """See `LinkReader.pump`."""
+        self._send_acks()
+        self._serve()
+
+    def statistics(self) -> dict[str, int]:
+        """See `LinkReader.statistics`: `refused` frames were no batches of a known writer."""
+        return {'refused': self._refused}
+
+    def close(self) -> None:
+        """See `LinkReader.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        self._send_acks()
+        for source in self._sources.values():
+            self._tell(source.control, control.BYE)
+        self._gatekeeper.close()
+        self._control.close()
+        self._data.close()
+        self._context.term()

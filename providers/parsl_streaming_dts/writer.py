@@ -1,0 +1,278 @@
+"""The producer's end of a direct link."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import zmq
+
+from parsl_streaming import curve
+from parsl_streaming.errors import ChannelFull
+from parsl_streaming.errors import IntegrityError
+from parsl_streaming.ledger import Ledger
+from parsl_streaming.seam import Batch
+from parsl_streaming.seam import EndContext
+from parsl_streaming.seam import Flag
+from parsl_streaming.seam import Member
+from parsl_streaming.seam import Room
+from parsl_streaming.spec import Pattern
+from parsl_streaming.wire import decode_batch
+from parsl_streaming_dts import control
+from parsl_streaming_dts.peer import Peer
+
+_POLL: Final = 0.1
+_POLL_ALONE: Final = 0.01
+"""Shorter while there is no reader: news of one comes through the registry."""
+_GRACE: Final = 1.0
+"""Seconds in which a reader whose connection broke may come back."""
+
+
+class DirectWriter:
+    """Keeps every batch until each group settled it; hands it to one reader per group."""
+
+    def __init__(self, end: EndContext) -> None:
+        curve.require_libzmq()
+        self._end = end
+        self._keys = curve.KeyPair.new()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._poller = zmq.Poller()
+        self._ledger = Ledger()
+        self._peers: dict[str, Peer] = {}
+        self._by_socket: dict[zmq.Socket[bytes], Peer] = {}
+        self._replies: list[Batch] = []
+        self._seen = -1
+        self._redelivered = 0
+        self._blocked = False
+        self._closed = False
+        end.rendezvous.announce({'key': self._keys.public})
+
+    @property
+    def floor(self) -> int:
+        """See `LinkWriter.floor`."""
+        return self._ledger.floor
+
+    @property
+    def safe(self) -> int:
+        """See `LinkWriter.safe`."""
+        return self._ledger.floor - 1
+
+    def room(self) -> Room:
+        """See `LinkWriter.room`: what the tightest group's roomiest reader takes."""
+        groups = self._end.rendezvous.view.groups
+        rooms = [self._room_of(group) for group in groups]
+        if not rooms:
+            return Room(0, 0, idle=False)
+        return Room(
+            min(room.messages for room in rooms),
+            min(room.nbytes for room in rooms),
+            idle=all(room.idle for room in rooms),
+        )
+
+    def _room_of(self, group: str) -> Room:
+        peers = self._ready(group)
+        if not peers or self._ledger.queue(group):
+            return Room(0, 0, idle=False)
+        messages, nbytes = max(peer.account.room() for peer in peers)
+        return Room(messages, nbytes, idle=any(peer.account.idle for peer in peers))
+
+    def _ready(self, group: str) -> list[Peer]:
+        return [p for p in self._peers.values() if p.group == group and p.lost_at is None]
+
+    def write(self, batch: Batch, timeout: float) -> None:
+        """See `LinkWriter.write`."""
+        if batch.flags & Flag.END:
+            self._write_end(batch)
+            return
+        limit = time.monotonic() + timeout
+        while not self._takes(batch):
+            self._blocked = True
+            if (left := limit - time.monotonic()) <= 0:
+                raise ChannelFull(self._why_full(timeout))
+            self.pump(min(_POLL, left))
+        self._blocked = False
+        self._ledger.add(batch, self._end.rendezvous.view.groups)
+        self._hand_out()
+
+    def _takes(self, batch: Batch) -> bool:
+        groups = self._end.rendezvous.view.groups
+        return bool(groups) and all(
+            not self._ledger.queue(group) and self._choose(group, batch) for group in groups
+        )
+
+    def _choose(self, group: str, batch: Batch) -> Peer | None:
+        """The reader with the least in flight that has credit for the batch."""
+        ready = [p for p in self._ready(group) if p.account.fits(batch.count, batch.nbytes)]
+        if self._end.channel.pattern is Pattern.SHUFFLE:
+            holders = self._end.rendezvous.view.partitions.get(group, [])
+            ready = [p for p in ready if holders and holders[batch.partition] == p.name]
+        return min(ready, key=lambda p: (p.account.messages, p.account.nbytes), default=None)
+
+    def _why_full(self, timeout: float) -> str:
+        view = self._end.rendezvous.view
+        groups = view.groups
+        without = [group for group in groups if not self._ready(group)]
+        name = self._end.channel.name
+        if not groups or without:
+            which = f'group {", ".join(without)}' if without else 'any group'
+            return f'channel {name!r}: no reader of {which} is connected after {timeout:g} s'
+        return f'channel {name!r}: its readers gave no credit within {timeout:g} s; they are slower'
+
+    def _write_end(self, batch: Batch) -> None:
+        """Everything is settled by now; readers that come later find it at the registry."""
+        self._ledger.add(batch, [])
+        for peer in self._peers.values():
+            peer.send_raw(batch)
+
+    def _hand_out(self) -> None:
+        for group in self._end.rendezvous.view.groups:
+            for number in list(self._ledger.queue(group)):
+                batch = self._ledger.entries[number].batch
+                peer = self._choose(group, batch)
+                if peer is not None:
+                    peer.send(self._ledger.hand_out(number, group, peer.name))
+                elif self._end.channel.pattern is not Pattern.SHUFFLE:
+                    break
+
+    def pump(self, timeout: float) -> None:
+        """See `LinkWriter.pump`."""
+        self._follow_view()
+        wait = timeout if self._peers else min(timeout, _POLL_ALONE)
+        for socket, _ in self._poller.poll(int(wait * 1000)):
+            peer = self._by_socket.get(socket)
+            if peer is not None:
+                self._serve(peer, socket)
+        for peer in [p for p in self._peers.values() if p.lost_at is not None]:
+            if time.monotonic() - (peer.lost_at or 0.0) > min(_GRACE, self._end.channel.lease):
+                self._drop(peer)
+                self._seen = -1  # it may come back: meet it anew
+        self._hand_out()
+
+    def _serve(self, peer: Peer, socket: zmq.Socket[bytes]) -> None:
+        if socket is peer.monitor:
+            if peer.read_monitor() == 'back' and peer.lost_at is not None:
+                self._resume(peer)
+        elif socket is peer.control:
+            while peer.control.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+                if not self._handle(peer, control.decode(peer.control.recv())):
+                    return
+        else:
+            while peer.data.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+                self._receive_reply(peer.data)
+
+    def _receive_reply(self, socket: zmq.Socket[bytes]) -> None:
+        frames = socket.recv_multipart(copy=False)
+        try:
+            head, body = frames
+            self._replies.append(decode_batch(head.bytes, body.buffer))
+        except (IntegrityError, ValueError):
+            # Anybody can speak to the data port; what is no batch is nothing.
+            return
+
+    def _handle(self, peer: Peer, message: list[object]) -> bool:
+        """Act on a control message; says whether the peer is still there."""
+        match message:
+            case [control.ACK, list(numbers)]:
+                for number in numbers:
+                    self._settle(peer, number)
+            case [control.GRANT, int(messages), int(nbytes)]:
+                peer.grant(messages, nbytes)
+            case [control.MARK, int(number), bytes(mask)]:
+                settled = control.mask_from_bytes(mask)
+                self._ledger.mark(number, peer.group, peer.name, settled)
+            case [control.RELEASE, int(number), bytes(mask)]:
+                self._take_back(peer, number, control.mask_from_bytes(mask))
+            case [control.BYE]:
+                self._drop(peer)
+                return False
+        return True
+
+    def _settle(self, peer: Peer, number: int) -> None:
+        entry = self._ledger.settle(number, peer.group, peer.name)
+        if entry is not None:
+            peer.account.give_back(entry.batch.count, entry.batch.nbytes)
+            waiting = self._blocked or self._ledger.queue(peer.group)
+            if peer.account.idle and waiting:
+                peer.widen()
+
+    def _take_back(self, peer: Peer, number: int, settled: int) -> None:
+        self._ledger.mark(number, peer.group, peer.name, settled)
+        entry = self._ledger.take_back(number, peer.group, peer.name)
+        if entry is not None:
+            self._redelivered += 1
+            peer.account.give_back(entry.batch.count, entry.batch.nbytes)
+
+    def _resume(self, peer: Peer) -> None:
+        """The same reader is back in time: send again what it may not have got."""
+        peer.lost_at = None
+        peer.greet()
+        for number, group in self._ledger.held_by(peer.name):
+            if group == peer.group:
+                peer.send_raw(self._ledger.entries[number].batch)
+
+    def _drop(self, peer: Peer) -> None:
+        """The reader is gone: what it held goes to another of its group."""
+        for number, group in self._ledger.held_by(peer.name):
+            self._ledger.take_back(number, group, peer.name)
+            self._redelivered += 1
+        del self._peers[peer.name]
+        for socket in (peer.control, peer.data, peer.monitor):
+            self._poller.unregister(socket)
+            del self._by_socket[socket]
+        peer.close(linger=False)
+        self._forgive(peer.group)
+
+    def _follow_view(self) -> None:
+        view = self._end.rendezvous.view
+        if view.version == self._seen:
+            return
+        self._seen = view.version
+        for member in view.of('reader'):
+            peer = self._peers.get(member.name)
+            if peer is not None and _is_over(peer, member):
+                self._drop(peer)
+                peer = None
+            if peer is None and member.state == 'open' and 'key' in member.contact:
+                self._meet(member)
+        for group in view.groups:
+            self._forgive(group)
+
+    def _meet(self, member: Member) -> None:
+        peer = self._peers[member.name] = Peer(self._context, self._keys, self._end, member)
+        for socket in (peer.control, peer.data, peer.monitor):
+            self._poller.register(socket, zmq.POLLIN)
+            self._by_socket[socket] = peer
+
+    def _forgive(self, group: str) -> None:
+        """A reader of a broadcast that left takes nothing more; the others go on."""
+        if not self._end.channel.pattern.is_broadcast or self._ready(group):
+            return
+        members = [m for m in self._end.rendezvous.view.of('reader') if m.group == group]
+        if all(member.state in ('closed', 'failed') for member in members):
+            self._ledger.forgive(group)
+
+    def replies(self) -> list[Batch]:
+        """See `LinkWriter.replies`."""
+        replies, self._replies = self._replies, []
+        return replies
+
+    def statistics(self) -> dict[str, int]:
+        """See `LinkWriter.statistics`."""
+        return {'redelivered': self._redelivered, 'readers': len(self._peers)}
+
+    def close(self) -> None:
+        """See `LinkWriter.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        for peer in self._peers.values():
+            peer.control.send(control.encode(control.BYE))
+            peer.close(linger=True)
+        self._context.term()
+
+
+def _is_over(peer: Peer, member: Member) -> bool:
+    if member.state == 'closed':
+        # One that greeted us says goodbye itself, after its last acknowledgements.
+        return not peer.greeted
+    return peer.epoch < member.epoch or member.state == 'failed'

@@ -1,0 +1,112 @@
+"""What the session sees: provisioning, users, facilities' brokers, refusals."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from parsl_streaming_mss import ManagedStreaming
+from parsl_streaming_mss.connect import Endpoint
+from parsl_streaming_mss.connect import connect
+from parsl_streaming_mss.resp import ErrorReply
+
+from parsl_streaming.errors import BrokerUnsuitable
+from parsl_streaming.errors import ConfigError
+from parsl_streaming.errors import NotAuthorised
+from parsl_streaming.errors import ProducerFenced
+from parsl_streaming.spec import ChannelSpec
+from parsl_streaming.spec import Durability
+from parsl_streaming.spec import Site
+
+
+def test_a_route_holds_no_secret(stage):
+    provision = stage().provision
+    assert provision.secrets['password'] not in repr(provision.public)
+    assert provision.public['host'] == '127.0.0.1'
+    assert provision.public['tls'] is False
+
+
+def test_a_channels_user_reaches_its_own_keys_only(stage):
+    one, other = stage(), stage(name='other')
+    access = one.architecture._channels['frames']
+    user = Endpoint(
+        one.provision.public['host'],
+        one.provision.public['port'],
+        user=one.provision.secrets['user'],
+        password=one.provision.secrets['password'],
+    )
+    foreign = other.architecture._channels['other'].keys.streams
+    with closing(connect(user)) as connection:
+        own, theirs, config, evaluate = connection.ask(
+            ['SMEMBERS', access.keys.streams],
+            ['SMEMBERS', foreign],
+            ['CONFIG', 'GET', 'dir'],
+            ['EVAL', 'return 1', 0],
+        )
+    assert own == []
+    for reply in (theirs, config, evaluate):
+        assert isinstance(reply, ErrorReply)
+        assert reply.code == 'NOPERM'
+
+
+def test_a_facilitys_broker_serves_by_its_url(architecture, stage, tools):
+    (broker,) = architecture._brokers.values()
+    where = f'{broker.endpoint.host}:{broker.endpoint.port}'
+    facility = ManagedStreaming(url=f'redis://:{broker.endpoint.password}@{where}')
+    here = stage(architecture=facility)
+    here.declare('r')
+    tools.store(here.writer(), tools.make_batch(1))
+    assert tools.numbers(tools.take(here.reader(), 1)) == [1]
+    with pytest.raises(BrokerUnsuitable, match='appendonly yes'):
+        disk = replace(here.channel, name='disk', durability=Durability.DISK)
+        facility.provision(disk, Site(name='a'), Site(name='b'))
+    here.close()
+    here.ends.clear()
+    facility.close()
+    assert broker.pid is not None
+
+
+def test_a_user_that_may_not_make_users_serves_itself(architecture, stage, tools):
+    (broker,) = architecture._brokers.values()
+    rules = ['on', '>facility', '~*', '+@all', '-acl', '-function']
+    with closing(connect(broker.endpoint)) as connection:
+        assert connection.ask(['ACL', 'SETUSER', 'guest', *rules]) == [b'OK']
+    where = f'{broker.endpoint.host}:{broker.endpoint.port}'
+    here = stage(architecture=ManagedStreaming(url=f'redis://guest:facility@{where}'))
+    here.declare('r')
+    assert here.provision.secrets['user'] == 'guest'
+    assert here.provision.public['functions'] is False
+    tools.store(here.writer(), tools.make_batch(1))
+    tools.acknowledge(here.reader(), tools.take(here.ends[-1], 1))
+    new = here.writer(epoch=1)
+    with pytest.raises(ProducerFenced):
+        tools.store(here.ends[0], tools.make_batch(2))
+    tools.store(new, tools.make_batch(1, epoch=1))
+    assert new.outstanding == 0
+
+
+def test_a_wrong_password_is_told(architecture):
+    (broker,) = architecture._brokers.values()
+    where = f'{broker.endpoint.host}:{broker.endpoint.port}'
+    facility = ManagedStreaming(url=f'redis://:wrong@{where}')
+    with pytest.raises(NotAuthorised, match='check user and password') as caught:
+        facility.provision(make_channel(), Site(name='a'), Site(name='b'))
+    assert 'wrong@' not in str(caught.value)
+
+
+def make_channel():
+    return ChannelSpec(name='frames', source='a', target='b')
+
+
+def test_a_wrong_url_is_told():
+    with pytest.raises(ConfigError, match='redis'):
+        ManagedStreaming(url='amqp://h')
+
+
+def test_the_embedded_broker_serves_one_network():
+    own, facility = ManagedStreaming(), ManagedStreaming(url='redis://h')
+    near, far = Site(name='a'), Site(name='b', network='elsewhere')
+    assert own.refuse(make_channel(), near, near) is None
+    assert 'set the url' in (own.refuse(make_channel(), near, far) or '')
+    assert facility.refuse(make_channel(), near, far) is None
