@@ -13,8 +13,10 @@ from parsl_streaming.message import Message
 from parsl_streaming.reader import Reader
 from parsl_streaming.replies import Reply
 from parsl_streaming.session import Session
-from parsl_streaming.version import VERSION as __version__
+from parsl_streaming.version import VERSION
 from parsl_streaming.writer import Writer
+
+__version__ = VERSION
 
 __all__ = [
     'DeadLetter',

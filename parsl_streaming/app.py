@@ -48,7 +48,7 @@ class ChannelReference:
     channel: str
 
 
-class StreamingApp(AppBase):  # type: ignore[misc] # parsl is untyped
+class StreamingApp(AppBase):
     """A Parsl app with channels.
 
     Args:
@@ -119,26 +119,35 @@ class StreamingApp(AppBase):  # type: ignore[misc] # parsl is untyped
         )
 
 
-class MappedApp(StreamingApp):
-    """An operator; a call submits all of its workers."""
+class MappedApp:
+    """An operator; a call submits all of its workers.
 
-    workers = 1
+    Args:
+        app: What each worker runs.
+        workers: How many there are.
+    """
+
+    def __init__(self, app: StreamingApp, workers: int) -> None:
+        self.app = app
+        self.workers = workers
+        self.__name__ = app.__name__
+        self.__doc__ = app.__doc__
 
     def __call__(self, *args: Any, **kwargs: Any) -> list[AppFuture]:
         """Submit the workers; each future gives how many messages its worker dealt with."""
-        return [super(MappedApp, self).__call__(*args, **kwargs) for _ in range(self.workers)]
+        return [self.app(*args, **kwargs) for _ in range(self.workers)]
 
 
 def _with_shim(app: AppBase, shim: Shim) -> AppBase:
     """A copy of the app that calls the shim; the app itself stays as it was."""
     shimmed = copy.copy(app)
     shimmed.func = wrap_error(shim)
-    if isinstance(app, BashApp):
+    if isinstance(shimmed, BashApp):
         shimmed.wrapped_remote_function = shimmed.func
     return shimmed
 
 
-def _report(session: Session, tickets: Sequence[Future[Ticket]], done: AppFuture) -> None:
+def _report(session: Session, tickets: Sequence[Future[Ticket]], done: Future[Any]) -> None:
     """When the task failed for good, its ends will not come: tell the others."""
     error = done.exception()
     if error is None:
@@ -219,9 +228,7 @@ class _Streaming:
 
         def decorate(app: AppBase) -> MappedApp:
             shim = MapShim(_function_of(app), reads, _names(writes), batch)
-            mapped = MappedApp(app, shim, roles, group, None)
-            mapped.workers = workers
-            return mapped
+            return MappedApp(StreamingApp(app, shim, roles, group, None), workers)
 
         return decorate
 
@@ -234,18 +241,18 @@ def _names(names: Names) -> tuple[str, ...]:
 
 
 def _roles(reads: tuple[str, ...], writes: tuple[str, ...]) -> dict[str, str]:
-    if not reads and not writes or set(reads) & set(writes):
+    if not (reads or writes) or set(reads) & set(writes):
         msg = '@streaming needs reads= or writes=, and each channel in one of them'
         raise UsageError(msg)
     return dict.fromkeys(reads, 'reader') | dict.fromkeys(writes, 'writer')
 
 
-def _function_of(app: AppBase) -> Callable[..., Any]:
+def _function_of(app: object) -> Callable[..., Any]:
     """The user's function inside a Parsl app."""
     if not isinstance(app, AppBase) or isinstance(app, StreamingApp):
         msg = (
-            f'@streaming was given {app!r}, which is no plain Parsl app: write @streaming(...) once, '
-            'on the line above @python_app, @bash_app or @join_app'
+            f'@streaming was given {app!r}, which is no plain Parsl app: write '
+            '@streaming(...) once, on the line above @python_app, @bash_app or @join_app'
         )
         raise UsageError(msg)
     if app.cache:
@@ -254,7 +261,8 @@ def _function_of(app: AppBase) -> Callable[..., Any]:
             'the second time; remove cache=True'
         )
         raise UsageError(msg)
-    return inspect.unwrap(app.func)
+    function: Callable[..., Any] = inspect.unwrap(app.func)
+    return function
 
 
 def _shim_kind(app: AppBase) -> type[Shim]:

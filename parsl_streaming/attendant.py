@@ -95,9 +95,7 @@ class Attendant:
         for address in ticket.route.registry:
             self._socket.ipv6 = '[' in address
             self._socket.connect(address)
-        self._send(
-            {'op': 'open', 'version': VERSION, 'call': ticket.call} | self._identity()
-        )
+        self._send({'op': 'open', 'version': VERSION, 'call': ticket.call} | self._identity())
         if not self._socket.poll(int(DIAL_SECONDS * 1000)):
             msg = (
                 f'the registry at {", ".join(ticket.route.registry)} did not answer within '

@@ -3,8 +3,8 @@
 | codec | values | meta | decoded as |
 |---|---|---|---|
 | bytes | bytes, bytearray, memoryview | - | `bytes` |
-| msgpack | None, bool, int, float, str, lists, dicts, aware datetimes; arrays nested in them | - | the same, tuples as lists |
-| numpy | arrays and scalars without Python objects | dtype, shape | a read-only array over the received bytes |
+| msgpack | plain values, lists, dicts, aware datetimes | - | the same, tuples as lists |
+| numpy | arrays and scalars, no objects | dtype, shape | read-only, over the received bytes |
 | arrow | `Table`, `RecordBatch` | which of the two | the same, over the received bytes |
 | pickle | anything, if the channel opts in | - | the same |
 
@@ -217,7 +217,9 @@ class Codecs:
         try:
             return _CODECS[_PICKLE_ID].encode(value)
         except Exception as error:  # pickling runs the value's own code
-            msg = f'channel {self._channel!r}: {type(value).__qualname__} cannot be pickled: {error}'
+            msg = (
+                f'channel {self._channel!r}: {type(value).__qualname__} cannot be pickled: {error}'
+            )
             raise CodecError(msg) from error
 
     def _refusal(self, value: Any, error: Exception) -> str:
@@ -234,7 +236,9 @@ class Codecs:
         """
         known = _CODECS.get(codec)
         if known is None or (codec == _PICKLE_ID and not self._pickle):
-            what = 'is pickled, which this channel does not allow' if known else 'is of no known codec'
+            what = (
+                'is pickled, which this channel does not allow' if known else 'is of no known codec'
+            )
             msg = f'channel {self._channel!r}: a message {what} (codec {codec}); not decoded'
             raise CodecError(msg)
         try:

@@ -7,6 +7,8 @@ because a workflow is usually submitted from where its data is made.
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 import tomllib
 from collections.abc import Collection
@@ -38,7 +40,7 @@ SUBMIT: Final = 'submit'
 
 _SECTIONS: Final = ('session', 'sites', 'channels', 'architectures', 'policy')
 _SITE_NAME: Final = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,63}')
-_ADDRESS: Final = re.compile(r'[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%\w+)?\]?')
+_HOST: Final = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]*')
 _SECRET: Final = re.compile(r'(.*_)?(password|passwd|passphrase|secret|token|api_key|private_key)')
 
 
@@ -210,8 +212,12 @@ def _refuse_secrets(problems: Problems, path: str, value: object) -> None:
 
 
 def _address(value: object) -> str:
-    if isinstance(value, str) and _ADDRESS.fullmatch(value):
-        return value
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            ipaddress.ip_address(value)
+            return value
+        if _HOST.fullmatch(value):
+            return value
     msg = 'an IP address, a host name or an interface, without a port'
     raise ValueError(msg)
 

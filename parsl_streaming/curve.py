@@ -119,7 +119,9 @@ class Gatekeeper:
         admits: Says whether a public key (Z85) may connect; called on its own thread.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], admits: Callable[[str], bool]) -> None:
+    def __init__(
+        self, context: zmq.Context[zmq.Socket[bytes]], admits: Callable[[str], bool]
+    ) -> None:
         self._admits = admits
         self._thread = ThreadAuthenticator(context)
         self._thread.start()

@@ -11,11 +11,11 @@ class StreamingError(Exception):
 
 
 class ConfigError(StreamingError):
-    """The configuration is wrong: the message names the file, the key and the allowed values."""
+    """The configuration is wrong; the message names file, key and allowed values."""
 
 
 class UsageError(StreamingError):
-    """The program uses the library wrongly: decorator order, a name that does not exist, an end used twice."""
+    """The library is used wrongly: decorator order, an unknown name, an end used twice."""
 
 
 class UnknownChannel(UsageError):
@@ -75,7 +75,7 @@ class LinkError(StreamingError):
 
 
 class NoRoute(LinkError):
-    """No architecture that may carry the channel could be opened; the message lists each refusal."""
+    """No architecture could be opened for the channel; the message lists each refusal."""
 
 
 class RegistryUnreachable(LinkError):

@@ -14,6 +14,7 @@ from typing import Any
 import msgpack
 
 from parsl_streaming.errors import IntegrityError
+from parsl_streaming.seam import Buffer
 
 COLUMNS = 5
 
@@ -80,17 +81,18 @@ class Index:
 
     __slots__ = ('_columns', 'starts')
 
-    def __init__(self, data: bytes | memoryview, count: int, body_len: int) -> None:
+    def __init__(self, data: Buffer, count: int, body_len: int) -> None:
         try:
             lengths, *self._columns = msgpack.unpackb(data, strict_map_key=False)
-            self.starts = _starts(lengths, count, body_len)
-            ok = self.starts is not None and all(_fits(c, count) for c in self._columns)
+            starts = _starts(lengths, count, body_len)
+            fits = all(_fits(column, count) for column in self._columns)
         except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
             msg = f'the index of a batch cannot be decoded ({error}); not delivered'
             raise IntegrityError(msg) from error
-        if not ok or len(self._columns) != COLUMNS:
+        if starts is None or not fits or len(self._columns) != COLUMNS:
             msg = 'the index of a batch does not fit its body; not delivered'
             raise IntegrityError(msg)
+        self.starts = starts
 
     def row(self, i: int) -> tuple[Any, ...]:
         """(codec, meta, key, headers, ref) of message i."""

@@ -35,7 +35,7 @@ class Latencies:
         return merged
 
     def quantile(self, q: float) -> float | None:
-        """Upper bound in seconds of the bucket in which quantile q (0 to 1) lies; `None` if empty."""
+        """The upper bound in seconds of quantile q (0 to 1); `None` if nothing was counted."""
         total = self._counts.total()
         seen = 0
         for bucket in sorted(self._counts):

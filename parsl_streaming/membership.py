@@ -86,7 +86,9 @@ class Channel:
         if member is not None and member.epoch == epoch:
             self._put(replace(member, contact={**member.contact, **contact}))
 
-    def set_state(self, role: str, name: str, epoch: int | None, state: str, **contact: Any) -> None:
+    def set_state(
+        self, role: str, name: str, epoch: int | None, state: str, **contact: Any
+    ) -> None:
         """An end closed, was lost or failed; `epoch` None means whichever is newest."""
         member = self.find(role, name)
         if member is None or epoch not in (None, member.epoch) or member.state == state:
@@ -104,7 +106,11 @@ class Channel:
     def _require_not_ended(self, role: str) -> None:
         writers = self.view.of('writer')
         expected = self.spec.writers or 1
-        if role == 'writer' and len(writers) >= expected and all('end' in w.contact for w in writers):
+        if (
+            role == 'writer'
+            and len(writers) >= expected
+            and all('end' in w.contact for w in writers)
+        ):
             msg = (
                 f'channel {self.spec.name!r} has ended: all {len(writers)} writers closed it; '
                 'submit every writer before the first ends, or declare writers = N'

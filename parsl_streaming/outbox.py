@@ -165,9 +165,10 @@ class Outbox:
             raise ChannelTimeout(str(error)) from error
         while self.link.safe < self.packer.number:
             if time.monotonic() >= limit:
+                missing = self.packer.number - self.link.safe
                 msg = (
-                    f'channel {self._channel.name!r}: {self.packer.number - self.link.safe} batches '
-                    'are not acknowledged; are its readers running? (kept, and sent again)'
+                    f'channel {self._channel.name!r}: {missing} batches '
+                    'are not acknowledged; are its readers running? (they are kept)'
                 )
                 raise ChannelTimeout(msg)
             self.link.pump(min(_POLL, max(0.0, limit - time.monotonic())))

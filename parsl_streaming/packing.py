@@ -13,12 +13,12 @@ from parsl_streaming import wire
 from parsl_streaming.errors import IntegrityError
 from parsl_streaming.index import Index
 from parsl_streaming.index import IndexBuilder
-from parsl_streaming.seam import Batch
-from parsl_streaming.seam import Buffer
-from parsl_streaming.seam import Flag
 from parsl_streaming.sealing import TAG_BYTES
 from parsl_streaming.sealing import Opener
 from parsl_streaming.sealing import Sealer
+from parsl_streaming.seam import Batch
+from parsl_streaming.seam import Buffer
+from parsl_streaming.seam import Flag
 
 _EMPTY = IndexBuilder().encode()
 
@@ -83,7 +83,13 @@ class Packer:
     ) -> Batch:
         """Close an open batch."""
         made = self._make(
-            batch.index.encode(), batch.body(), len(batch.parts), partition, flags, floor, batch.sent
+            batch.index.encode(),
+            batch.body(),
+            len(batch.parts),
+            partition,
+            flags,
+            floor,
+            batch.sent,
         )
         self.seq += len(batch.parts)
         return made

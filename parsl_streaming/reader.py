@@ -153,10 +153,10 @@ class Reader:
             if (message := self._at_hand()) is not None:
                 return message
             self._acknowledge_deferred()
-            pause = self._pause(limit)
-            self._holding = self._inbox.fetch(max(0.0, pause))
-            if self._holding is not None:
-                self._begin(self._holding)
+            holding = self._inbox.fetch(max(0.0, self._pause(limit)))
+            if holding is not None:
+                self._holding = holding
+                self._begin(holding)
             elif self._finished():
                 msg = f'channel {self.channel.name!r}: every writer has ended'
                 raise EndOfStream(msg)
@@ -189,7 +189,9 @@ class Reader:
         if self._retries and self._retries[0][0] <= time.monotonic():
             _, _, holding, i = heapq.heappop(self._retries)
             return self._hand_out(holding, i)
-        holding = self._holding
+        return self._next_of(self._holding)
+
+    def _next_of(self, holding: Holding | None) -> Message | None:
         while holding is not None and holding.position < holding.count:
             i = holding.position
             holding.position += 1

@@ -131,7 +131,7 @@ class Registry:
             events = dict(poller.poll(1000))
             if self._wake in events:
                 os.eventfd_read(self._wake)
-            while self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            while self._socket.poll(0):
                 self._receive()
             with self._lock:
                 self._notice_silence()
@@ -165,21 +165,24 @@ class Registry:
             return self._rejoin(peer, site, request)
         if peer not in self._peers:
             return {'unknown': True}
-        name, role, end, epoch = self._peers[peer]
+        return self._hear(peer, self._peers[peer], request)
+
+    def _hear(self, peer: bytes, known: _Peer, request: dict[str, Any]) -> dict[str, Any] | None:
+        """News from an end that is open."""
+        name, role, end, epoch = known
         channel = self.channel(name)
-        if request['op'] == 'announce':
-            channel.announce(role, end, epoch, request['contact'])
-            return None
-        if request['op'] == 'bury':
-            channel.letters.append(tuple(request['letter']))
-            return None
         if 'statistics' in request:
             channel.statistics.record(role, f'{end}#{epoch}', request['statistics'])
-        if request['op'] == 'leave':
-            self._forget(peer)
-            contact = {'end': request['end']} if request.get('end') else {}
-            channel.set_state(role, end, epoch, 'closed', **contact)
-            return {'left': True}
+        match request['op']:
+            case 'announce':
+                channel.announce(role, end, epoch, request['contact'])
+            case 'bury':
+                channel.letters.append(tuple(request['letter']))
+            case 'leave':
+                self._forget(peer)
+                contact = {'end': request['end']} if 'end' in request else {}
+                channel.set_state(role, end, epoch, 'closed', **contact)
+                return {'left': True}
         return None
 
     def _open(self, peer: bytes, site: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -221,8 +224,9 @@ class Registry:
                 self._forget(peer)
 
     def _forget(self, peer: bytes) -> None:
-        for table in (self._peers, self._beats, self._pushed):
-            table.pop(peer, None)  # type: ignore[attr-defined]
+        self._peers.pop(peer, None)
+        self._beats.pop(peer, None)
+        self._pushed.pop(peer, None)
 
     def _notice_silence(self) -> None:
         now = time.monotonic()

@@ -69,9 +69,7 @@ class Ticket:
 
 def view_as_list(view: View) -> list[Any]:
     """A view as msgpack values."""
-    members = [
-        [m.name, m.role, m.epoch, m.group, m.state, dict(m.contact)] for m in view.members
-    ]
+    members = [[m.name, m.role, m.epoch, m.group, m.state, dict(m.contact)] for m in view.members]
     return [view.version, members, {g: list(p) for g, p in view.partitions.items()}]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import secrets
 import shutil
 import threading
@@ -38,7 +37,6 @@ from parsl_streaming.statistics import ChannelStatistics
 from parsl_streaming.version import VERSION
 from parsl_streaming.wire import decode_batch
 
-
 logger = logging.getLogger(__name__)
 
 
@@ -50,11 +48,13 @@ class Outcome:
         decision: What the policy said.
         architecture: The one that carries the channel.
         failures: Those that were tried before, and why they could not be opened.
+        why: Why this one carries it, in a sentence.
     """
 
     decision: Decision
     architecture: str
     failures: Mapping[str, str]
+    why: str
 
 
 class Session:
@@ -107,7 +107,8 @@ class Session:
             return self._routes[name]
 
     def _provision(self, channel: ChannelSpec) -> Route:
-        if channel.architecture is None:
+        pinned = self._pin is not None and channel.architecture is None
+        if pinned:
             channel = replace(channel, architecture=self._pin)
         source, target = self.config.ends(channel)
         decision = choose(channel, source, target, self.config.rules, self._architectures)
@@ -119,7 +120,9 @@ class Session:
                 logger.warning('channel %s: %s cannot be opened: %s', channel.name, name, error)
                 failures[name] = str(error)
             else:
-                self.outcomes[channel.name] = Outcome(decision, name, failures)
+                rule = next(w.rule for w in decision.winners if w.rule.use == name)
+                why = 'It is pinned for this run.' if pinned else rule.because
+                self.outcomes[channel.name] = Outcome(decision, name, failures, why)
                 return route
         reasons = '; '.join(f'{name}: {reason}' for name, reason in failures.items())
         msg = f'channel {channel.name!r} cannot be opened: {reasons}'
@@ -187,9 +190,7 @@ class Session:
             msg = f'channel {spec.name!r}: start= needs replay = true in [channels.{spec.name}]'
             raise ConfigError(msg)
 
-    def _issue(
-        self, ticket: Future[Ticket], done: Future[Route], place: tuple[Any, ...]
-    ) -> None:
+    def _issue(self, ticket: Future[Ticket], done: Future[Route], place: tuple[Any, ...]) -> None:
         role, name, call, group, start = place
         try:
             route = done.result()
@@ -239,12 +240,14 @@ class Session:
         self._provisioner.shutdown(wait=True, cancel_futures=True)
         for name, route in self._routes.items():
             if not route.cancelled() and route.exception() is None:
-                self._architectures.get(route.result().architecture).release(self.config.channel(name))
+                self._architectures.get(route.result().architecture).release(
+                    self.config.channel(name)
+                )
         self._architectures.close()
         self._registry.close()
         for site in self._sites.values():
             if site.key_file and Path(site.key_file).parent == self.directory:
-                os.unlink(site.key_file)
+                Path(site.key_file).unlink()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -260,4 +263,3 @@ class Session:
 
     def __repr__(self) -> str:
         return f'Session(id={self.id!r}, channels={sorted(self.config.channels)})'
-

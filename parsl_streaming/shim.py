@@ -7,6 +7,8 @@ caches pickled callables on both sides.
 from __future__ import annotations
 
 import inspect
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ from parsl_streaming.route import Ticket
 from parsl_streaming.task import task_ends
 
 
-class Shim:
+class Shim(ABC):
     """Base of the shims: tells the channels' parameters from the app's own.
 
     Args:
@@ -50,6 +52,10 @@ class Shim:
                     f'of that name, but it has only ({", ".join(parameters)}): add the parameter'
                 )
                 raise UsageError(msg)
+
+    @abstractmethod
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What Parsl calls in the task; `kwargs` holds a ticket for each channel."""
 
     def _call(self, ends: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the function with its channels in place, and the arguments around them."""
@@ -147,9 +153,7 @@ class MapShim(Shim):
                 done += self._settle(messages, result, writers)
         return done
 
-    def _apply(
-        self, messages: list[Message], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _apply(self, messages: list[Message], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         given = messages if self.most else messages[0]
         try:
             return self._call({self.channels[0]: given}, args, kwargs)

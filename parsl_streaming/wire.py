@@ -152,7 +152,7 @@ def decode_header(head: Buffer, body_len: int) -> tuple[Header, memoryview]:
         name = str(view[_PREFIX.size : end], 'utf-8')
     except UnicodeDecodeError:
         raise IntegrityError(_not_a_batch('the producer is not UTF-8')) from None
-    header = Header(Flag(fields[1]), *fields[2:11], producer=name)
+    header = Header(Flag(fields[1]), *fields[2:11], name)  # type: ignore[call-arg] # nine fields
     return header, view[end : end + index_len]
 
 

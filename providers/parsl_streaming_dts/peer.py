@@ -15,6 +15,7 @@ from parsl_streaming.credit import Account
 from parsl_streaming.credit import Window
 from parsl_streaming.ledger import Entry
 from parsl_streaming.seam import Batch
+from parsl_streaming.seam import Buffer
 from parsl_streaming.seam import EndContext
 from parsl_streaming.seam import Member
 from parsl_streaming_dts import control
@@ -101,8 +102,7 @@ class Peer:
     def send_raw(self, batch: Batch, *, again: bool = False) -> None:
         """Put the batch's bytes on the data connection; large bodies are not copied."""
         self.data.send(batch.head, zmq.SNDMORE)
-        copy = len(batch.body) < zmq.COPY_THRESHOLD
-        self.data.send(batch.body, zmq.SNDMORE if again else 0, copy=copy)
+        send_body(self.data, batch.body, zmq.SNDMORE if again else 0)
         if again:
             self.data.send(b'')
 
@@ -122,6 +122,19 @@ class Peer:
         self.monitor.close(0)
         for socket in (self.control, self.data):
             socket.close(LINGER_MS if linger else 0)
+
+
+def has_input(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a message waits; cheaper than polling."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
+def send_body(socket: zmq.Socket[bytes], body: Buffer, flags: int = 0) -> None:
+    """Send the last part of a batch; a large one is not copied."""
+    if len(body) < zmq.COPY_THRESHOLD:
+        socket.send(body, flags)
+    else:
+        socket.send(body, flags, copy=False)
 
 
 def _prepare(socket: zmq.Socket[bytes], lease: float) -> None:

@@ -12,7 +12,9 @@ from typing import Final
 RACE_SECONDS: Final = 2.0
 
 
-def first_reachable(addresses: Sequence[tuple[str, int]], timeout: float = RACE_SECONDS) -> int | None:
+def first_reachable(
+    addresses: Sequence[tuple[str, int]], timeout: float = RACE_SECONDS
+) -> int | None:
     """Connect to all at once; the index of the first that accepts.
 
     Args:
@@ -29,7 +31,7 @@ def first_reachable(addresses: Sequence[tuple[str, int]], timeout: float = RACE_
         for i, (host, port) in enumerate(addresses):
             family = socket.AF_INET6 if ':' in host else socket.AF_INET
             candidate = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            candidate.setblocking(False)
+            candidate.settimeout(0)
             candidate.connect_ex((host, port))
             selector.register(candidate, selectors.EVENT_WRITE, i)
         return _winner(selector, timeout)

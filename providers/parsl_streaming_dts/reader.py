@@ -19,6 +19,8 @@ from parsl_streaming.seam import Flag
 from parsl_streaming.wire import decode_batch
 from parsl_streaming_dts import control
 from parsl_streaming_dts.peer import LINGER_MS
+from parsl_streaming_dts.peer import has_input
+from parsl_streaming_dts.peer import send_body
 
 _AGAIN_SECONDS: Final = 1.0
 _MAX_HEAD_BYTES: Final = 64 << 20
@@ -92,7 +94,7 @@ class DirectReader:
 
     def _receive(self) -> Delivery | None:
         """The next batch that is already here."""
-        while self._data.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while has_input(self._data):
             frames = self._data.recv_multipart(copy=False)
             try:
                 identity, head, body, *again = frames
@@ -141,7 +143,7 @@ class DirectReader:
         return None
 
     def _serve(self) -> None:
-        while self._control.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+        while has_input(self._control):
             identity, data = self._control.recv_multipart()
             self._handle(identity, control.decode(data))
 
@@ -202,10 +204,9 @@ class DirectReader:
         """See `LinkReader.reply`."""
         source = self._source(delivery)
         if source is not None:
-            copy = len(batch.body) < zmq.COPY_THRESHOLD
             self._data.send(source.data, zmq.SNDMORE)
             self._data.send(batch.head, zmq.SNDMORE)
-            self._data.send(batch.body, copy=copy)
+            send_body(self._data, batch.body)
 
     def pump(self) -> None:
         """See `LinkReader.pump`."""

@@ -20,6 +20,7 @@ from parsl_streaming.spec import Pattern
 from parsl_streaming.wire import decode_batch
 from parsl_streaming_dts import control
 from parsl_streaming_dts.peer import Peer
+from parsl_streaming_dts.peer import has_input
 
 _POLL: Final = 0.1
 _POLL_ALONE: Final = 0.01
@@ -153,11 +154,11 @@ class DirectWriter:
             if peer.read_monitor() == 'back' and peer.lost_at is not None:
                 self._resume(peer)
         elif socket is peer.control:
-            while peer.control.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            while has_input(peer.control):
                 if not self._handle(peer, control.decode(peer.control.recv())):
                     return
         else:
-            while peer.data.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            while has_input(peer.data):
                 self._receive_reply(peer.data)
 
     def _receive_reply(self, socket: zmq.Socket[bytes]) -> None:

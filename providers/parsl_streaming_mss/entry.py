@@ -6,6 +6,7 @@ import struct
 from typing import Any
 from typing import Final
 
+from parsl_streaming.errors import IntegrityError
 from parsl_streaming.seam import Batch
 from parsl_streaming.seam import Buffer
 from parsl_streaming.wire import decode_batch
@@ -14,6 +15,10 @@ from parsl_streaming_mss.resp import Argument
 LAST_ID: Final = f'{2**64 - 1}-{2**64 - 1}'
 """The largest id there is: a stream that has it takes no more entries."""
 _LENGTH: Final = struct.Struct('<I')
+_FIELDS: Final = 4
+_FOREIGN: Final = (
+    'the broker holds an entry that no writer made; find out who else uses the channel'
+)
 
 
 def add_command(stream: str, entry_id: str, batch: Batch, *options: str) -> list[Argument]:
@@ -27,6 +32,8 @@ def batch_of(fields: list[Any]) -> Batch:
     Raises:
         IntegrityError: It is none.
     """
+    if len(fields) != _FIELDS:
+        raise IntegrityError(_FOREIGN)
     return decode_batch(fields[1], fields[3])
 
 
@@ -42,6 +49,8 @@ def end_batch(value: Buffer) -> Batch:
         IntegrityError: It is none.
     """
     view = memoryview(value)
+    if len(view) < _LENGTH.size:
+        raise IntegrityError(_FOREIGN)
     split = _LENGTH.size + _LENGTH.unpack_from(view)[0]
     return decode_batch(view[_LENGTH.size : split], view[split:])
 

@@ -9,6 +9,7 @@ from typing import Any
 from typing import Final
 
 from parsl_streaming.errors import ChannelClosed
+from parsl_streaming.errors import IntegrityError
 from parsl_streaming.errors import StreamingError
 from parsl_streaming.seam import Batch
 from parsl_streaming.seam import Delivery
@@ -22,6 +23,7 @@ from parsl_streaming_mss.lease import Leases
 from parsl_streaming_mss.line import Line
 from parsl_streaming_mss.line import ignore
 from parsl_streaming_mss.outbox import Outbox
+from parsl_streaming_mss.outbox import Token
 from parsl_streaming_mss.resp import Argument
 from parsl_streaming_mss.resp import ErrorReply
 
@@ -79,6 +81,7 @@ class ManagedReader:
         # A retried task is another consumer: what its dead self held is claimed, not inherited.
         self._consumer = f'{end.name}:{end.epoch}'
         self._failure: StreamingError | None = None
+        self._damaged: IntegrityError | None = None
         self._ready: deque[Delivery] = deque()
         self._fetching = False
         self._flowing = False
@@ -89,9 +92,7 @@ class ManagedReader:
         self._outbox = Outbox(access, end.group, self._consumer, keep=end.channel.replay)
         try:
             self._directory = Directory(self._line, access, end)
-            self._leases = Leases(
-                self._line, access, end.group, self._consumer, end.channel.lease
-            )
+            self._leases = Leases(self._line, access, end.group, self._consumer, end.channel.lease)
             self._open()
         except BaseException:
             self._line.close()
@@ -115,6 +116,8 @@ class ManagedReader:
             raise self._failure
         try:
             return self._line.exchange(timeout)
+        except IntegrityError:
+            raise  # One bad entry must not end the reader: the others are good.
         except StreamingError as error:
             self._failure = error
             raise
@@ -131,12 +134,16 @@ class ManagedReader:
             timeout: Longest wait in seconds (at most 0.1).
 
         Raises:
+            IntegrityError: A stored batch is damaged; it stays in the broker, and reading goes on.
             BrokerDataLost: A stream or the group is gone.
             BrokerUnavailable: The broker has been gone for too long.
         """
         self._pace.asked()
         if not self._ready:
             self._fetch(min(timeout, LONGEST_WAIT))
+        if self._damaged:
+            error, self._damaged = self._damaged, None
+            raise error
         if not self._ready:
             return None
         delivery = self._ready.popleft()
@@ -200,8 +207,13 @@ class ManagedReader:
         for key, entries in reply or ():
             stream = self._names.get(key) or self._names.setdefault(key, key.decode())
             for entry_id, fields in entries:
-                token = (stream, entry_id.decode())
-                self._deliver(Delivery(batch_of(fields), 1, 0, token))
+                self._take(fields, (stream, entry_id.decode()))
+
+    def _take(self, fields: list[Any], token: Token) -> None:
+        try:
+            self._deliver(Delivery(batch_of(fields), 1, 0, token))
+        except IntegrityError as error:
+            self._damaged = error
 
     def _deliver(self, delivery: Delivery) -> None:
         self._leases.held[delivery.token] = delivery

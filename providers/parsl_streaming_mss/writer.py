@@ -86,6 +86,7 @@ class ManagedWriter:
         self._millis = 0
         self._groups: set[str] = set()
         self._events = 0
+        self._safe = 0
         self._redelivered = 0
         self._tops: dict[str, str] = {}
         self._streams = [
@@ -108,9 +109,9 @@ class ManagedWriter:
         return Inbox(self._access, self._end.name, self._end.epoch)
 
     @property
-    def outstanding(self) -> int:
-        """Batches without the broker's positive answer."""
-        return len(self._queue) + len(self._window)
+    def safe(self) -> int:
+        """Every batch up to this number is stored in the broker."""
+        return self._safe
 
     @property
     def floor(self) -> int:
@@ -263,6 +264,7 @@ class ManagedWriter:
         for item in self._window:
             if not item.is_end:
                 self._tops[item.stream] = item.entry_id
+        self._safe = self._window[-1].batch.number
         self._window, self._in_flight = [], False
         self._retry_at, self._pause = 0.0, _FIRST_PAUSE
         self._events += 1

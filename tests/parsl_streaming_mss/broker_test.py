@@ -10,20 +10,21 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+
+from parsl_streaming.errors import BrokerDataLost
+from parsl_streaming.errors import BrokerUnavailable
+from parsl_streaming.errors import NotAuthorised
+from parsl_streaming.spec import Durability
 from parsl_streaming_mss import ManagedStreaming
 from parsl_streaming_mss import broker as broker_module
 from parsl_streaming_mss import program
 from parsl_streaming_mss.broker import Broker
 from parsl_streaming_mss.connect import Endpoint
 from parsl_streaming_mss.connect import connect
-
-from parsl_streaming.errors import BrokerDataLost
-from parsl_streaming.errors import BrokerUnavailable
-from parsl_streaming.errors import NotAuthorised
-from parsl_streaming.spec import Durability
 
 OWNER = """
 import sys, threading, time
@@ -38,7 +39,7 @@ time.sleep(60)
 """
 
 
-def test_it_keeps_its_password_and_files_to_itself(tmp_path):
+def test_it_keeps_its_password_and_files_to_itself(tmp_path: Path) -> None:
     broker = Broker(directory=tmp_path)
     try:
         process = psutil.Process(broker.pid)
@@ -59,7 +60,7 @@ def test_it_keeps_its_password_and_files_to_itself(tmp_path):
         broker.close()
 
 
-def test_closing_leaves_nothing(tmp_path):
+def test_closing_leaves_nothing(tmp_path: Path) -> None:
     broker = Broker(directory=tmp_path, durable=True)
     process = psutil.Process(broker.pid)
     broker.close()
@@ -71,7 +72,7 @@ def test_closing_leaves_nothing(tmp_path):
 
 @pytest.mark.fault
 @pytest.mark.skipif(sys.platform != 'linux', reason='the kernel of Linux does it')
-def test_it_dies_with_its_owner_but_not_with_the_thread_that_made_it(tmp_path):
+def test_it_dies_with_its_owner_but_not_with_the_thread_that_made_it(tmp_path: Path) -> None:
     command = [sys.executable, '-c', OWNER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
         server = psutil.Process(int(owner.stdout.readline()))
@@ -83,7 +84,9 @@ def test_it_dies_with_its_owner_but_not_with_the_thread_that_made_it(tmp_path):
 
 
 @pytest.mark.fault
-def test_nothing_acknowledged_is_lost_when_a_durable_broker_is_killed(tmp_path, stage, tools):
+def test_nothing_acknowledged_is_lost_when_a_durable_broker_is_killed(
+    tmp_path: Path, stage: Any, tools: Any
+) -> None:
     durable = ManagedStreaming(directory=tmp_path)
     try:
         here = stage(architecture=durable, durability=Durability.DISK)
@@ -104,7 +107,7 @@ def test_nothing_acknowledged_is_lost_when_a_durable_broker_is_killed(tmp_path, 
                 work()
             if i in (20, 40):
                 os.kill(broker.pid, signal.SIGKILL)
-        tools.settle_down(lambda: writer.outstanding == 0, lambda: writer.pump(0.05))
+        tools.settle_down(lambda: tools.waiting(writer) == 0, lambda: writer.pump(0.05))
         tools.settle_down(lambda: set(got) == set(range(1, 61)), work)
         assert writer.statistics()['reconnections'] >= 1
     finally:
@@ -114,7 +117,9 @@ def test_nothing_acknowledged_is_lost_when_a_durable_broker_is_killed(tmp_path, 
 
 
 @pytest.mark.fault
-def test_a_broker_in_memory_that_is_killed_has_lost_its_data(tmp_path, stage, tools):
+def test_a_broker_in_memory_that_is_killed_has_lost_its_data(
+    tmp_path: Path, stage: Any, tools: Any
+) -> None:
     volatile = ManagedStreaming(directory=tmp_path)
     try:
         here = stage(architecture=volatile, durability=Durability.MEMORY)
@@ -134,7 +139,9 @@ def test_a_broker_in_memory_that_is_killed_has_lost_its_data(tmp_path, stage, to
         volatile.close()
 
 
-def test_a_program_that_does_not_start_is_reported(tmp_path, monkeypatch):
+def test_a_program_that_does_not_start_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(broker_module, 'find_program', lambda: Path('/bin/false'))
     monkeypatch.setattr(broker_module, '_QUICK_DEATHS', 1)
     with pytest.raises(BrokerUnavailable, match='did not start'):
@@ -142,12 +149,14 @@ def test_a_program_that_does_not_start_is_reported(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_address_of_another_machine_is_refused():
+def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(BrokerUnavailable, match='check the addresses'):
         Broker(host='192.0.2.1')
 
 
-def test_the_program_on_the_path_is_taken_if_recent(tmp_path, monkeypatch):
+def test_the_program_on_the_path_is_taken_if_recent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv('PATH', str(tmp_path))
     server = tmp_path / 'redis-server'
     server.write_text('#!/bin/sh\necho Redis server v=6.0.16 sha=0\n')
@@ -157,20 +166,20 @@ def test_the_program_on_the_path_is_taken_if_recent(tmp_path, monkeypatch):
     assert program.find_program() == server
 
 
-def test_no_program_at_all(tmp_path, monkeypatch):
+def test_no_program_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('PATH', str(tmp_path))
     monkeypatch.setattr(program.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(BrokerUnavailable, match='install one of them'):
         program.find_program()
 
 
-def test_versions_are_found_in_texts():
+def test_versions_are_found_in_texts() -> None:
     assert program.parse_version('Redis server v=7.0.15 sha=00000000:0') == (7, 0, 15)
     assert program.parse_version('8.4') == (8, 4, 0)
     assert program.parse_version('no number') == ()
 
 
-def test_a_connection_answers(tmp_path):
+def test_a_connection_answers(tmp_path: Path) -> None:
     broker = Broker(directory=tmp_path, maxmemory_bytes=64 << 20)
     try:
         with closing(connect(broker.endpoint)) as connection:

@@ -12,8 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from parsl_streaming_mss import ManagedStreaming
-from parsl_streaming_mss.connect import connect
 
 from parsl_streaming.seam import Batch
 from parsl_streaming.seam import Delivery
@@ -27,6 +25,8 @@ from parsl_streaming.wire import NO_SALT
 from parsl_streaming.wire import Header
 from parsl_streaming.wire import checked
 from parsl_streaming.wire import encode_head
+from parsl_streaming_mss import ManagedStreaming
+from parsl_streaming_mss.connect import connect
 
 SITE = Site(name='here')
 
@@ -119,7 +119,12 @@ def store(writer: Any, *batches: Batch, timeout: float = 5.0) -> None:
     """Write batches and wait until the broker has confirmed all of them."""
     for batch in batches:
         writer.write(batch, timeout)
-    settle_down(lambda: writer.outstanding == 0, lambda: writer.pump(0.05))
+    settle_down(lambda: waiting(writer) == 0, lambda: writer.pump(0.05))
+
+
+def waiting(writer: Any) -> int:
+    """Batches that the broker has not confirmed."""
+    return len(writer._queue) + len(writer._window)
 
 
 def settle_down(done: Callable[[], bool], step: Callable[[], Any], patience: float = 15.0) -> None:
@@ -164,6 +169,7 @@ class Tools:
 
     make_batch = staticmethod(make_batch)
     store = staticmethod(store)
+    waiting = staticmethod(waiting)
     settle_down = staticmethod(settle_down)
     take = staticmethod(take)
     numbers = staticmethod(numbers)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from parsl_streaming import errors
 from parsl_streaming_mss.connect import Endpoint
 from parsl_streaming_mss.connect import check_suitable
 from parsl_streaming_mss.connect import connect
@@ -12,10 +16,8 @@ from parsl_streaming_mss.errors import broker_error
 from parsl_streaming_mss.keys import Keys
 from parsl_streaming_mss.resp import ErrorReply
 
-from parsl_streaming import errors
 
-
-def test_urls():
+def test_urls() -> None:
     assert Endpoint.of_url('redis://h') == Endpoint('h', 6379)
     full = Endpoint.of_url('rediss://u:p%40ss@h.example:7000/0')
     assert full == Endpoint('h.example', 7000, tls=True, user='u', password='p@ss')
@@ -25,13 +27,13 @@ def test_urls():
 @pytest.mark.parametrize(
     'url', ['http://h', 'redis://', 'redis://h/1', 'redis://h:99999', 'redis://h?db=1', 'h:6379']
 )
-def test_wrong_urls_are_refused_without_telling_the_password(url):
+def test_wrong_urls_are_refused_without_telling_the_password(url: str) -> None:
     with pytest.raises(errors.ConfigError) as caught:
         Endpoint.of_url(url.replace('//h', '//u:secret@h'))
     assert 'secret' not in str(caught.value)
 
 
-def test_nobody_answers(free_port):
+def test_nobody_answers(free_port: Any) -> None:
     with pytest.raises(errors.BrokerUnavailable, match='check that it runs'):
         connect(Endpoint('127.0.0.1', free_port()))
 
@@ -45,7 +47,7 @@ class FakeConnection:
         } | facts
         self._text = '\r\n'.join(f'{name}:{value}' for name, value in facts.items()).encode()
 
-    def ask(self, *commands):
+    def ask(self, *commands: Any) -> Any:
         return [self._text for _ in commands]
 
 
@@ -57,12 +59,12 @@ class FakeConnection:
         ({'aof_enabled': '0'}, 'appendonly'),
     ],
 )
-def test_a_broker_that_could_lose_data_is_refused(facts, why):
+def test_a_broker_that_could_lose_data_is_refused(facts: dict[str, str], why: str) -> None:
     with pytest.raises(errors.BrokerUnsuitable, match=why):
         check_suitable(FakeConnection(**facts), Endpoint('h', 1), durable=True)
 
 
-def test_a_good_broker_is_taken():
+def test_a_good_broker_is_taken() -> None:
     fake = FakeConnection(aof_enabled='0')
     assert check_suitable(fake, Endpoint('h', 1), durable=False) == '7.0.15'
 
@@ -83,14 +85,14 @@ def test_a_good_broker_is_taken():
         ('ERR unknown command', errors.BrokerError),
     ],
 )
-def test_each_refusal_has_its_error(text, error):
+def test_each_refusal_has_its_error(text: str, error: type[Exception]) -> None:
     found = broker_error(ErrorReply(text), 'writing to h:1')
     assert type(found) is error
     assert str(found).startswith('writing to h:1: the broker answered')
 
 
 @given(st.integers(0, 64), st.text(min_size=1), st.integers(0, 2**31))
-def test_a_streams_key_can_be_read_back(partition, producer, epoch):
+def test_a_streams_key_can_be_read_back(partition: Any, producer: Any, epoch: Any) -> None:
     keys = Keys.of('frames', 'ab12')
     name = keys.name_of(keys.stream(partition, producer, epoch))
     assert (name.partition, name.producer, name.epoch) == (partition, producer, epoch)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parsl_streaming_mss.credit import Amount
 from parsl_streaming_mss.credit import Ledger
 
@@ -14,7 +17,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_it_follows_groups_that_settle_in_any_order(steps):
+def test_it_follows_groups_that_settle_in_any_order(steps: Any) -> None:
     ledger, written = Ledger(), []
     open_to = {'a': set(), 'b': set()}
     for step, which, pick in steps:
@@ -35,7 +38,7 @@ def test_it_follows_groups_that_settle_in_any_order(steps):
         assert ledger.floor == min((n for n, _, _ in either), default=len(written) + 1)
 
 
-def totals(ledger: Ledger, open_to) -> dict[str, Amount]:
+def totals(ledger: Ledger, open_to: dict[str, set[tuple[int, int, int]]]) -> dict[str, Amount]:
     return {
         group: ledger._written
         - Amount(len(each), sum(n for _, _, n in each), sum(100 * n for _, _, n in each))
@@ -43,7 +46,7 @@ def totals(ledger: Ledger, open_to) -> dict[str, Amount]:
     }
 
 
-def test_a_group_that_skipped_batches_does_not_hold_credit():
+def test_a_group_that_skipped_batches_does_not_hold_credit() -> None:
     ledger = Ledger()
     ledger.wrote(0, 1, Amount(1, 10, 100))
     ledger.settled_by(['late'], {})
@@ -52,7 +55,7 @@ def test_a_group_that_skipped_batches_does_not_hold_credit():
     assert ledger.in_flight == Amount()
 
 
-def test_a_group_that_replays_does_not_make_it_negative():
+def test_a_group_that_replays_does_not_make_it_negative() -> None:
     ledger = Ledger()
     ledger.wrote(0, 1, Amount(1, 1, 1))
     ledger.settled_by([], {'g': Amount(5, 5, 5)})

@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from datetime import UTC
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from parsl_streaming.errors import BrokerDataLost
 from parsl_streaming.errors import ChannelClosed
 from parsl_streaming.errors import ChannelFull
+from parsl_streaming.errors import IntegrityError
 from parsl_streaming.errors import UsageError
 from parsl_streaming.seam import Flag
 from parsl_streaming.spec import Pattern
 
 
-def test_batches_come_in_order_and_whole(stage, tools):
+def test_batches_come_in_order_and_whole(stage: Any, tools: Any) -> None:
     here = stage()
     here.declare('r')
     writer, reader = here.writer(), here.reader()
@@ -28,7 +30,7 @@ def test_batches_come_in_order_and_whole(stage, tools):
     assert {delivery.deliveries for delivery in got} == {1}
 
 
-def test_a_view_handed_out_is_not_overwritten(stage, tools):
+def test_a_view_handed_out_is_not_overwritten(stage: Any, tools: Any) -> None:
     here = stage()
     here.declare('r')
     writer, reader = here.writer(), here.reader()
@@ -40,7 +42,7 @@ def test_a_view_handed_out_is_not_overwritten(stage, tools):
     assert all(set(bytes(each.batch.body)) == {each.batch.number} for each in kept)
 
 
-def test_settled_batches_are_deleted_and_give_credit_back(stage, tools):
+def test_settled_batches_are_deleted_and_give_credit_back(stage: Any, tools: Any) -> None:
     here = stage(credit_messages=3)
     here.declare('r')
     writer, reader = here.writer(), here.reader()
@@ -51,10 +53,10 @@ def test_settled_batches_are_deleted_and_give_credit_back(stage, tools):
     tools.acknowledge(reader, tools.take(reader, 3))
     tools.store(writer, tools.make_batch(4))
     assert here.admin('XLEN', writer._streams[0]) == 1
-    assert writer.floor == 4
+    assert (writer.floor, writer.safe) == (4, 4)
 
 
-def test_credit_counts_bytes_and_lets_one_large_batch_pass(stage, tools):
+def test_credit_counts_bytes_and_lets_one_large_batch_pass(stage: Any, tools: Any) -> None:
     here = stage(credit_bytes=1000)
     here.declare('r')
     writer = here.writer()
@@ -64,7 +66,7 @@ def test_credit_counts_bytes_and_lets_one_large_batch_pass(stage, tools):
         writer.write(tools.make_batch(2), 0.0)
 
 
-def test_a_batch_held_long_does_not_block_the_others(stage, tools):
+def test_a_batch_held_long_does_not_block_the_others(stage: Any, tools: Any) -> None:
     here = stage(credit_messages=4)
     here.declare('r')
     writer, reader = here.writer(), here.reader()
@@ -76,7 +78,7 @@ def test_a_batch_held_long_does_not_block_the_others(stage, tools):
     assert writer.floor == 1
 
 
-def test_readers_of_a_group_share_and_groups_each_see_all(stage, tools):
+def test_readers_of_a_group_share_and_groups_each_see_all(stage: Any, tools: Any) -> None:
     here = stage(pattern=Pattern.BROADCAST)
     here.declare('a@g1', 'b@g1', 'c@g2')
     writer = here.writer()
@@ -94,7 +96,7 @@ def test_readers_of_a_group_share_and_groups_each_see_all(stage, tools):
     assert here.admin('XLEN', writer._streams[0]) == 2
 
 
-def test_a_group_that_comes_late_gets_what_is_stored(stage, tools):
+def test_a_group_that_comes_late_gets_what_is_stored(stage: Any, tools: Any) -> None:
     here = stage()
     writer = here.writer()
     tools.store(writer, tools.make_batch(1))
@@ -102,7 +104,7 @@ def test_a_group_that_comes_late_gets_what_is_stored(stage, tools):
     assert tools.numbers(tools.take(reader, 1)) == [1]
 
 
-def test_batches_of_a_dead_reader_go_to_another(stage, tools):
+def test_batches_of_a_dead_reader_go_to_another(stage: Any, tools: Any) -> None:
     here = stage()
     here.declare('a', 'b')
     writer, a = here.writer(), here.reader('a')
@@ -116,7 +118,7 @@ def test_batches_of_a_dead_reader_go_to_another(stage, tools):
     assert (again.batch.number, again.deliveries, again.settled) == (1, 2, 0b101)
 
 
-def test_a_live_reader_keeps_what_it_works_on(stage, tools):
+def test_a_live_reader_keeps_what_it_works_on(stage: Any, tools: Any) -> None:
     here = stage(lease=0.3)
     here.declare('a', 'b')
     writer, a, b = here.writer(), here.reader('a'), here.reader('b')
@@ -130,7 +132,7 @@ def test_a_live_reader_keeps_what_it_works_on(stage, tools):
     assert a.statistics()['lost'] == 0
 
 
-def test_a_late_settlement_of_a_fenced_reader_is_refused(stage, tools):
+def test_a_late_settlement_of_a_fenced_reader_is_refused(stage: Any, tools: Any) -> None:
     here = stage(lease=0.2)
     here.declare('a', 'b')
     writer, a, b = here.writer(), here.reader('a'), here.reader('b')
@@ -143,7 +145,7 @@ def test_a_late_settlement_of_a_fenced_reader_is_refused(stage, tools):
     assert here.admin('XLEN', writer._streams[0]) == 0
 
 
-def test_a_reader_that_was_fenced_notices(stage, tools):
+def test_a_reader_that_was_fenced_notices(stage: Any, tools: Any) -> None:
     here = stage(lease=0.2)
     here.declare('a', 'b')
     writer, a, b = here.writer(), here.reader('a'), here.reader('b')
@@ -156,7 +158,7 @@ def test_a_reader_that_was_fenced_notices(stage, tools):
     assert a.statistics()['refused'] == 1
 
 
-def test_released_batches_are_read_again_at_once(stage, tools):
+def test_released_batches_are_read_again_at_once(stage: Any, tools: Any) -> None:
     here = stage(lease=30)
     here.declare('a', 'b')
     writer, a, b = here.writer(), here.reader('a'), here.reader('b')
@@ -168,7 +170,7 @@ def test_released_batches_are_read_again_at_once(stage, tools):
     assert (again.deliveries, again.settled) == (2, 0b10)
 
 
-def test_closing_gives_back_what_is_not_settled(stage, tools):
+def test_closing_gives_back_what_is_not_settled(stage: Any, tools: Any) -> None:
     here = stage(lease=30)
     here.declare('a', 'b')
     writer, a = here.writer(), here.reader('a')
@@ -187,11 +189,13 @@ def test_closing_gives_back_what_is_not_settled(stage, tools):
         a.read(0)
 
 
-def end_of(tools, number: int, **fields):
+def end_of(tools: Any, number: int, **fields: Any) -> Any:
     return tools.make_batch(number, b'', flags=Flag.END, count=0, **fields)
 
 
-def test_the_end_comes_once_to_each_reader_after_everything_is_settled(stage, tools):
+def test_the_end_comes_once_to_each_reader_after_everything_is_settled(
+    stage: Any, tools: Any
+) -> None:
     here = stage()
     here.declare('a', 'b')
     writer, a, b = here.writer(), here.reader('a'), here.reader('b')
@@ -207,7 +211,7 @@ def test_the_end_comes_once_to_each_reader_after_everything_is_settled(stage, to
         assert [reader.read(0.05) for _ in range(3)] == [None] * 3
 
 
-def test_ends_of_several_producers_and_epochs_are_told_apart(stage, tools):
+def test_ends_of_several_producers_and_epochs_are_told_apart(stage: Any, tools: Any) -> None:
     here = stage()
     here.declare('r')
     first = here.writer('p')
@@ -232,7 +236,7 @@ def test_ends_of_several_producers_and_epochs_are_told_apart(stage, tools):
     assert reader.read(0.05) is None
 
 
-def test_each_reader_of_a_shuffle_reads_its_partitions(stage, tools):
+def test_each_reader_of_a_shuffle_reads_its_partitions(stage: Any, tools: Any) -> None:
     here = stage(pattern=Pattern.SHUFFLE, partitions=3)
     here.declare('a', 'b', partitions={'g': ['a', 'b', 'a']})
     writer, a, b = here.writer(), here.reader('a'), here.reader('b')
@@ -248,7 +252,7 @@ def test_each_reader_of_a_shuffle_reads_its_partitions(stage, tools):
     assert tools.take(b, 1)[0].batch.flags == Flag.END
 
 
-def test_replies_reach_the_producer(stage, tools):
+def test_replies_reach_the_producer(stage: Any, tools: Any) -> None:
     here = stage(pattern=Pattern.FEEDBACK)
     here.declare('r')
     writer, reader = here.writer(), here.reader()
@@ -265,7 +269,7 @@ def test_replies_reach_the_producer(stage, tools):
     assert writer.replies() == []
 
 
-def test_dead_letters_are_kept_until_release(stage, tools):
+def test_dead_letters_are_kept_until_release(stage: Any, tools: Any) -> None:
     here = stage()
     here.declare('r')
     writer, reader = here.writer(), here.reader()
@@ -282,7 +286,9 @@ def test_dead_letters_are_kept_until_release(stage, tools):
 
 
 @pytest.mark.parametrize(('start', 'expected'), [('begin', [1, 2, 3, 4]), ('3', [3, 4]), ('9', [])])
-def test_a_reader_may_start_anywhere(stage, tools, start, expected):
+def test_a_reader_may_start_anywhere(
+    stage: Any, tools: Any, start: str, expected: list[int]
+) -> None:
     here = stage(replay=True)
     here.declare('r', 'again@other')
     writer, reader = here.writer(), here.reader()
@@ -294,7 +300,7 @@ def test_a_reader_may_start_anywhere(stage, tools, start, expected):
     assert reader.read(0.05) is None
 
 
-def test_a_reader_may_start_at_the_end_or_at_a_time(stage, tools):
+def test_a_reader_may_start_at_the_end_or_at_a_time(stage: Any, tools: Any) -> None:
     here = stage(replay=True)
     here.declare('r')
     writer = here.writer()
@@ -315,7 +321,7 @@ def test_a_reader_may_start_at_the_end_or_at_a_time(stage, tools):
         here.reader('x', 'x', start='yesterday')
 
 
-def test_lost_data_is_told_once_and_loudly(stage, tools):
+def test_lost_data_is_told_once_and_loudly(stage: Any, tools: Any) -> None:
     here = stage()
     here.declare('r')
     writer, reader = here.writer(), here.reader()
@@ -330,7 +336,7 @@ def test_lost_data_is_told_once_and_loudly(stage, tools):
         reader.pump()
 
 
-def test_release_leaves_nothing_in_the_broker(stage, tools):
+def test_release_leaves_nothing_in_the_broker(stage: Any, tools: Any) -> None:
     here = stage(pattern=Pattern.FEEDBACK)
     here.declare('r')
     writer, reader = here.writer(), here.reader()
@@ -347,7 +353,7 @@ def test_release_leaves_nothing_in_the_broker(stage, tools):
     assert len(here.admin('ACL', 'LIST')) == 1
 
 
-def test_the_older_way_to_call_lua_works_too(stage, tools):
+def test_the_older_way_to_call_lua_works_too(stage: Any, tools: Any) -> None:
     here = stage()
     here.declare('a', 'b')
     public = dict(here.provision.public) | {'functions': False}
@@ -363,3 +369,16 @@ def test_the_older_way_to_call_lua_works_too(stage, tools):
     a.release(held, 1)
     (again,) = tools.take(here.reader('b'), 1)
     assert again.settled == 1
+
+
+def test_a_damaged_entry_is_told_and_the_others_flow_on(stage: Any, tools: Any) -> None:
+    here = stage(lease=30)
+    here.declare('r')
+    writer, reader = here.writer(), here.reader()
+    reader._pace.count = lambda streams: 3
+    tools.store(writer, tools.make_batch(1))
+    here.admin('XADD', writer._streams[0], '9999999999999-1', 'h', 'no head', 'b', 'body')
+    here.admin('XADD', writer._streams[0], '9999999999999-2', 'x', 'y')
+    with pytest.raises(IntegrityError, match='no writer made'):
+        tools.take(reader, 1)
+    assert tools.numbers(tools.take(reader, 1)) == [1]

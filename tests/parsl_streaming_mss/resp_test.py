@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from parsl_streaming_mss.resp import COPY_BELOW
 from parsl_streaming_mss.resp import WAITING
 from parsl_streaming_mss.resp import Connection
@@ -24,7 +26,7 @@ VALUES = st.recursive(
 )
 
 
-def encode(value) -> bytes:
+def encode(value: Any) -> bytes:
     if value is None:
         return b'$-1\r\n'
     if isinstance(value, int):
@@ -34,7 +36,7 @@ def encode(value) -> bytes:
     return b'*%d\r\n' % len(value) + b''.join(map(encode, value))
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(each) for each in value]
     return bytes(value) if isinstance(value, memoryview) else value
@@ -56,13 +58,13 @@ def feed(parser: ReplyParser, data: bytes, cuts: list[int]) -> list:
 
 
 @given(st.lists(VALUES, max_size=5), st.lists(st.integers(1, 50_000), max_size=40))
-def test_any_split_gives_the_same_replies(values, cuts):
+def test_any_split_gives_the_same_replies(values: Any, cuts: Any) -> None:
     parser = ReplyParser(1 << 14)
     replies = feed(parser, b''.join(map(encode, values)), cuts)
     assert [plain(reply) for reply in replies] == values
 
 
-def test_a_buffer_with_views_is_not_filled_again():
+def test_a_buffer_with_views_is_not_filled_again() -> None:
     parser = ReplyParser(1 << 14)
     kept = []
     for i in range(200):
@@ -70,7 +72,7 @@ def test_a_buffer_with_views_is_not_filled_again():
     assert [bytes(view) for view in kept] == [bytes([i]) * 5000 for i in range(200)]
 
 
-def test_a_buffer_without_views_is():
+def test_a_buffer_without_views_is() -> None:
     parser = ReplyParser(1 << 14)
     for i in range(100):
         feed(parser, encode(bytes([i]) * 5000), [])
@@ -78,26 +80,26 @@ def test_a_buffer_without_views_is():
     assert len(buffers) <= 2
 
 
-def test_words_errors_and_nothing():
+def test_words_errors_and_nothing() -> None:
     replies = feed(ReplyParser(1 << 10), b'+OK\r\n-OOM no room\r\n*-1\r\n*0\r\n', [])
     assert replies == [b'OK', ErrorReply('OOM no room'), None, []]
     assert replies[1].code == 'OOM'
 
 
-def test_bytes_that_are_no_reply_break_the_connection():
+def test_bytes_that_are_no_reply_break_the_connection() -> None:
     with pytest.raises(ConnectionError):
         feed(ReplyParser(1 << 10), b'HTTP/1.1 400\r\n', [])
 
 
 @given(st.lists(st.builds(bytes, SIZES) | st.text(max_size=5) | st.integers(), min_size=1))
-def test_commands_are_arrays_of_strings(arguments):
+def test_commands_are_arrays_of_strings(arguments: Any) -> None:
     parts: list = []
     pack(parts, arguments)
     texts = [a if isinstance(a, bytes) else str(a).encode() for a in arguments]
     assert b''.join(parts) == encode(texts)
 
 
-def test_large_arguments_are_not_copied():
+def test_large_arguments_are_not_copied() -> None:
     payload = bytearray(COPY_BELOW)
     parts: list = []
     pack(parts, ['XADD', memoryview(payload)])
@@ -105,7 +107,7 @@ def test_large_arguments_are_not_copied():
     assert bytes(parts[1])[:1] == b'\x01'
 
 
-def test_a_connection_sends_everything_and_notices_the_end():
+def test_a_connection_sends_everything_and_notices_the_end() -> None:
     near, far = socket.socketpair()
     with far:
         near.settimeout(5)
@@ -117,6 +119,6 @@ def test_a_connection_sends_everything_and_notices_the_end():
         with pytest.raises(TimeoutError, match='no reply'):
             connection.ask(['PING'], timeout=0.01)
         far.close()
-        with pytest.raises(OSError, match='closed|reset'):
+        with pytest.raises(OSError, match=r'closed|reset'):
             connection.receive(1)
         connection.close()

@@ -1,0 +1,5 @@
+"""The command line: `parsl-streaming`."""
+
+from parsl_streaming.cli.main import main
+
+__all__ = ['main']
