@@ -32,7 +32,7 @@ class _AsyncEnd(Generic[End]):
     """Runs the calls of one end, one after the other, in its thread."""
 
     def __init__(self, opener: Callable[[], End]) -> None:
-        self._opener = opener
+        self._opener: Callable[[], End] = opener
         self._thread = ThreadPoolExecutor(1, thread_name_prefix='parsl-streaming-aio')
         self._end: End | None = None
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from parsl.app.app import AppBase
@@ -88,25 +89,34 @@ class StreamingApp(AppBase):
             UnknownChannel: A channel is not configured.
         """
         session = current_session()
+        references = {channel: self._reference(channel, kwargs) for channel in self._roles}
+        for reference in references.values():
+            session.config.channel(reference.channel)  # before any end is declared
         call = secrets.token_hex(8)
         places: dict[str, Any] = {}
-        for channel, role in self._roles.items():
-            reference = kwargs.pop(channel, ChannelReference(channel))
-            places[channel] = self._place(session, reference, role, call)
-        future = self.app(*args, **kwargs, **places)
-        tickets = [place for place in places.values() if isinstance(place, Future)]
-        future.add_done_callback(lambda done: _report(session, tickets, done))
+        try:
+            for channel, reference in references.items():
+                places[channel] = self._place(session, reference, self._roles[channel], call)
+            future = self.app(*args, **kwargs, **places)
+        except BaseException as error:
+            _report(session, places, error)
+            raise
+        future.add_done_callback(lambda done: _report(session, places, done.exception()))
         return future
 
-    def _place(self, session: Session, reference: Any, role: str, call: str) -> Any:
+    def _reference(self, channel: str, kwargs: dict[str, Any]) -> ChannelReference:
+        """What the caller passed on for a channel, else the channel of the parameter's name."""
+        reference = kwargs.pop(channel, ChannelReference(channel))
         if not isinstance(reference, ChannelReference):
             msg = (
                 f'{self.__name__}() is given its channels by @streaming: call it without them '
                 f'(not with a {type(reference).__name__})'
             )
             raise UsageError(msg)
+        return reference
+
+    def _place(self, session: Session, reference: ChannelReference, role: str, call: str) -> Any:
         if isinstance(self._shim, JoinShim):
-            session.config.channel(reference.channel)
             return reference
         reads = role == 'reader'
         return session.ticket(
@@ -147,18 +157,22 @@ def _with_shim(app: AppBase, shim: Shim) -> AppBase:
     return shimmed
 
 
-def _report(session: Session, tickets: Sequence[Future[Ticket]], done: Future[Any]) -> None:
+def _report(session: Session, places: Mapping[str, Any], error: BaseException | None) -> None:
     """When the task failed for good, its ends will not come: tell the others."""
-    error = done.exception()
     if error is None:
         return
     reason = f'{type(error).__name__}: {error}'
     if _MISSING in reason:
         reason = f'parsl_streaming {VERSION} is not installed where the task ran; install it there'
         logger.error('%s', reason)
-    for ticket in tickets:
-        if ticket.exception() is None:
-            session.fail(ticket.result(), reason)
+    for place in places.values():
+        if isinstance(place, Future):
+            place.add_done_callback(partial(_fail, session, reason))
+
+
+def _fail(session: Session, reason: str, ticket: Future[Ticket]) -> None:
+    if ticket.exception() is None:
+        session.fail(ticket.result(), reason)
 
 
 class _Streaming:
@@ -222,12 +236,19 @@ class _Streaming:
             group: The workers' group.
 
         Raises:
-            UsageError: As `streaming`.
+            UsageError: As `streaming`; or no python app, or no worker.
         """
         roles = _roles((reads,), _names(writes))
+        if workers < 1:
+            msg = f'streaming.map(workers={workers}) would read nothing: give at least 1'
+            raise UsageError(msg)
 
         def decorate(app: AppBase) -> MappedApp:
-            shim = MapShim(_function_of(app), reads, _names(writes), batch)
+            function = _function_of(app)
+            if _shim_kind(app) is not PythonShim:
+                msg = f'{app.__name__}(): streaming.map calls a function: put it above @python_app'
+                raise UsageError(msg)
+            shim = MapShim(function, reads, _names(writes), batch)
             return MappedApp(StreamingApp(app, shim, roles, group, None), workers)
 
         return decorate

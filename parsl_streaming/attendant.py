@@ -209,12 +209,13 @@ class Attendant:
     def _receive(self, push: dict[str, Any]) -> None:
         if 'view' in push:
             self.view = view_from_list(push['view'])
-        elif 'left' in push:
+        elif 'left' in push or ('unknown' in push and self._stopping):
             self._left = True
-        elif 'unknown' in push and not self._stopping:
+        elif 'unknown' in push:
             rejoin = {'op': 'rejoin', 'epoch': self.epoch, 'contact': self._contact}
             self._send(rejoin | self._identity())
         elif 'fenced' in push and self._end is not None:
+            self._left = True
             self._end.fail(self._fenced())
         elif 'error' in push:
             logger.warning('the registry refused a request: %s', push['error'])

@@ -116,7 +116,7 @@ class ArrowCodec:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, value.schema) as stream:
             stream.write(value)
-        return isinstance(value, pa.Table), memoryview(sink.getvalue()).toreadonly()
+        return isinstance(value, pa.Table), memoryview(sink.getvalue()).cast('B').toreadonly()
 
     def decode(self, meta: Any, data: memoryview) -> Any:
         """A table, or a record batch when one was sent."""

@@ -8,13 +8,19 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from typing import Final
 from typing import Self
 
+from parsl_streaming.errors import ChannelTimeout
 from parsl_streaming.errors import EndOfStream
+from parsl_streaming.message import Message
 from parsl_streaming.reader import Reader
 from parsl_streaming.writer import Writer
 
@@ -70,9 +76,9 @@ class Fifos:
         self._stop()
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def _guard(self, pump: object, path: str, end: Reader | Writer) -> None:
+    def _guard(self, pump: Callable[[str, Any], None], path: str, end: Reader | Writer) -> None:
         try:
-            pump(path, end)  # type: ignore[operator] # one of the two methods below
+            pump(path, end)
         except Exception as error:  # noqa: BLE001 (raised again by `finish`)
             self._errors.append(error)
 
@@ -81,13 +87,9 @@ class Fifos:
         pipe = self._open_for_writing(path)
         if pipe is None:
             return
-        with os.fdopen(pipe, 'wb', buffering=0) as file:
-            while not self._stopping.is_set():
-                try:
-                    message = reader.receive()
-                except EndOfStream:
-                    return
-                if not self._write(file.fileno(), bytes(message.data) + b'\n'):
+        with _last_opened(pipe, path):
+            while (message := self._receive(reader)) is not None:
+                if not self._write(pipe, bytes(message.data) + b'\n'):
                     return
                 message.ack()
 
@@ -98,6 +100,19 @@ class Fifos:
                 return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
             except OSError:
                 time.sleep(_POLL / 2)
+        return None
+
+    def _receive(self, reader: Reader) -> Message | None:
+        """The next message; `None` when the stream or the command has ended."""
+        limit = time.monotonic() + reader.channel.timeout
+        while not self._stopping.is_set():
+            try:
+                return reader.receive(_POLL)
+            except EndOfStream:
+                return None
+            except ChannelTimeout:
+                if time.monotonic() >= limit:
+                    raise
         return None
 
     def _write(self, pipe: int, line: bytes) -> bool:
@@ -113,12 +128,12 @@ class Fifos:
     def _drain(self, path: str, writer: Writer) -> None:
         """Lines from the pipe, until the command has ended and the pipe is empty."""
         pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with os.fdopen(pipe, 'rb', buffering=0) as file:
+        with _last_opened(pipe, path):
             rest = b''
             while True:
                 ended = self._stopping.is_set()
-                select.select([file], [], [], 0 if ended else _POLL)
-                data = file.read(_READ_BYTES) or b''
+                select.select([pipe], [], [], 0 if ended else _POLL)
+                data = _read(pipe)
                 *lines, rest = (rest + data).split(b'\n')
                 for line in lines:
                     writer.send(line)
@@ -128,3 +143,21 @@ class Fifos:
                     time.sleep(_POLL / 10)
             if rest:
                 writer.send(rest)
+
+
+def _read(pipe: int) -> bytes:
+    """What is in the pipe now: nothing while no command has it open, or none has written."""
+    try:
+        return os.read(pipe, _READ_BYTES)
+    except BlockingIOError:
+        return b''
+
+
+@contextmanager
+def _last_opened(pipe: int, path: str) -> Iterator[None]:
+    """Close a pipe that is no longer served; a command that opens it again fails, not hangs."""
+    try:
+        yield
+    finally:
+        Path(path).unlink()
+        os.close(pipe)

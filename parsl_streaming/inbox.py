@@ -51,7 +51,7 @@ class Inbox:
         except IntegrityError:
             self._discard(delivery)
             return None
-        if opened.header.flags & Flag.END:
+        if Flag.END in opened.header.flags:
             self._end(delivery.batch, bytes(opened.body).decode(errors='replace'))
             return None
         return self._take(delivery, opened)

@@ -17,6 +17,8 @@ from parsl_streaming.errors import IntegrityError
 from parsl_streaming.seam import Buffer
 
 COLUMNS = 5
+_EXACT = {int, str, bytes, type(None)}
+"""Types of which equal values have equal bytes."""
 
 
 class IndexBuilder:
@@ -39,16 +41,19 @@ class IndexBuilder:
             self._rows.append(row)
         elif self._first is None:
             self._first = row
-        elif row != self._first:
+        elif row != self._first or not _same(row[2:4], self._first[2:4]):
             self._rows = [self._first] * len(self.lengths)
             self._rows.append(row)
         self.lengths.append(length)
 
-    def drop_first(self) -> int:
-        """Forget the oldest message; returns its length in bytes."""
+    def take(self, count: int) -> IndexBuilder:
+        """Move the oldest `count` messages into an index of their own."""
+        taken = IndexBuilder()
+        taken._first = self._first
+        taken.lengths, self.lengths = self.lengths[:count], self.lengths[count:]
         if self._rows is not None:
-            del self._rows[0]
-        return self.lengths.pop(0)
+            taken._rows, self._rows = self._rows[:count], self._rows[count:]
+        return taken
 
     def encode(self) -> bytes:
         """The index as bytes."""
@@ -63,8 +68,22 @@ class IndexBuilder:
         return packed
 
 
+def _same(key_and_headers: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    """Whether equal values are of the same type too: 1 equals True, but is another key."""
+    if key_and_headers == (None, None):
+        return True
+    same: bool = msgpack.packb(key_and_headers) == msgpack.packb(others)
+    return same
+
+
 def _column(values: list[Any]) -> tuple[int, Any]:
-    return (0, values[0]) if values.count(values[0]) == len(values) else (1, values)
+    """One value if they are all the same, to the bit."""
+    first = values[0]
+    kinds = set(map(type, values))
+    if values.count(first) < len(values) or len(kinds) > 1:
+        return 1, values
+    exact = kinds <= _EXACT or len(set(map(msgpack.packb, values))) == 1
+    return (0, first) if exact else (1, values)
 
 
 class Index:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from dataclasses import field
 
 from parsl_streaming.seam import Batch
+from parsl_streaming.seam import View
+from parsl_streaming.spec import Pattern
 
 
 @dataclass(slots=True)
@@ -29,11 +31,27 @@ class Entry:
     settled: dict[str, int] = field(default_factory=dict)
 
 
+def owing(view: View, pattern: Pattern) -> list[str]:
+    """The groups that owe an answer to a new batch, sorted.
+
+    A reader of a broadcast is a group of its own: when it left, nobody comes for its share.
+    """
+    if not pattern.is_broadcast:
+        return view.groups
+    return sorted({m.group for m in view.of('reader') if m.state not in ('closed', 'failed')})
+
+
 class Ledger:
-    """Unsettled batches by number, and for each group the queue of those to hand out."""
+    """Unsettled batches by number, and for each group the queue of those to hand out.
+
+    Attributes:
+        entries: The batches.
+        returned: How many came back from a reader, for another.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[int, Entry] = {}
+        self.returned = 0
         self._queues: dict[str, deque[int]] = {}
         self._last = 0
 
@@ -83,6 +101,7 @@ class Ledger:
         if entry is None or entry.holders.get(group) != reader:
             return None
         del entry.holders[group]
+        self.returned += 1
         queue = self.queue(group)
         queue.append(number)
         self._queues[group] = deque(sorted(queue))
@@ -96,6 +115,11 @@ class Ledger:
             for group, holder in entry.holders.items()
             if holder == reader and group in entry.owed
         ]
+
+    def lose(self, reader: str) -> None:
+        """The reader is gone: take back all that it holds."""
+        for number, group in self.held_by(reader):
+            self.take_back(number, group, reader)
 
     def forgive(self, group: str) -> None:
         """Nobody of the group will come any more: it owes nothing."""

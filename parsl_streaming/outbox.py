@@ -20,7 +20,11 @@ from parsl_streaming.statistics import WriterStatistics
 
 _POLL: Final = 0.1
 _LOOK_AROUND: Final = 50e-6
-"""Seconds between looks at what readers sent back, while messages come in a loop."""
+"""Seconds between looks at what readers sent back, while messages come in a loop, at least."""
+_LOOK_MOST: Final = 1e-3
+"""Seconds between looks, at most."""
+_LOOK_SHARE: Final = 4
+"""Looks take a fifth of the time at most: a busy sender then fills batches, which cost less."""
 
 
 class Outbox:
@@ -42,7 +46,6 @@ class Outbox:
         self._channel = channel
         self._open: dict[int, OpenBatch] = {}
         self._unwritten: Batch | None = None
-        self._most = channel.batch_messages
         self._look_at = 0.0
         self._marks: deque[tuple[int, int]] = deque()
         self._safe = 0
@@ -59,48 +62,58 @@ class Outbox:
         size = len(data)
         batch = self._open.get(partition)
         if batch is None or self._is_full(batch, size):
-            batch = self._new_batch(partition, size, limit)
+            self._open.setdefault(partition, OpenBatch())
+            self._make_space(partition, size, limit)
+            batch = self._open[partition]
         batch.add(data, row)
         seq = self.packer.seq + len(batch.parts) - 1
         self.statistics.messages += 1
         self.statistics.nbytes += size
         if (now := time.perf_counter()) >= self._look_at or self._is_full(batch, 0):
-            self._look_at = now + _LOOK_AROUND
-            self.link.pump(0.0)
             self.advance()
+            done = time.perf_counter()
+            pause = max(_LOOK_AROUND, _LOOK_SHARE * (done - now))
+            self._look_at = done + min(pause, _LOOK_MOST)
         return seq
 
     def _is_full(self, batch: OpenBatch, size: int) -> bool:
         count = len(batch.parts)
-        if count >= self._most:
+        if count >= self._channel.batch_messages:
             return True
         return count > 0 and batch.nbytes + size >= self._channel.batch_bytes
 
-    def _new_batch(self, partition: int, size: int, limit: float) -> OpenBatch:
-        """Get the full batch out of the way, by waiting for credit or by dropping."""
+    def _make_space(self, partition: int, size: int, limit: float) -> None:
+        """Get a full batch out of the way, by waiting for credit or by dropping."""
+        batch = self._open[partition]
         if self._channel.on_full is OnFull.DROP_OLDEST:
-            self._drop(partition, size)
-            return self._open.setdefault(partition, OpenBatch())
-        self._push(limit)
-        if partition in self._open:
-            self._pack(partition)
+            self.advance()
+            while self._is_full(batch, size):
+                batch.take(1)
+                self.statistics.dropped += 1
+            return
+        while self._is_full(self._open[partition], size):
             self._push(limit)
-        batch = self._open[partition] = OpenBatch()
-        return batch
+            room = self.link.room()
+            while room.messages == 0 and (left := limit - time.monotonic()) > 0:
+                self.link.pump(min(_POLL, left), waiting=True)
+                room = self.link.room()
+            self._pack(partition, room.messages)
+            self._push(limit)
 
-    def _drop(self, partition: int, size: int) -> None:
-        self.link.pump(0.0)
-        self.advance()
-        batch = self._open.get(partition)
-        while batch and self._is_full(batch, size):
-            batch.drop_first()
-            self.statistics.dropped += 1
-
-    def _pack(self, partition: int) -> None:
-        batch = self._open.pop(partition)
+    def _pack(self, partition: int, most: int) -> None:
+        """Close a batch of at most so many messages: no more than a reader has room for."""
+        batch = self._open[partition]
+        if 0 < most < len(batch.parts):
+            batch = batch.take(most)
+        else:
+            self._open[partition] = OpenBatch()
         self._unwritten = self.packer.pack(batch, partition, floor=self.link.floor)
-        if not any(other.parts for other in self._open.values()):
+        if not self._waiting:
             self._marks.append((self.packer.number, self.statistics.messages))
+
+    @property
+    def _waiting(self) -> bool:
+        return any(batch.parts for batch in self._open.values())
 
     def _push(self, limit: float) -> None:
         """Write the packed batch, if there is one; it stays ours if there is no credit."""
@@ -117,21 +130,28 @@ class Outbox:
         self._unwritten = None
 
     def advance(self, *, everything: bool = False) -> None:
-        """Write what is due, without waiting.
+        """Take what came back, and write what is due, without waiting.
 
         Args:
             everything: Close batches that are not full, even if no reader is idle.
         """
-        room = self.link.room()
-        self._most = min(self._channel.batch_messages, max(1, room.messages))
+        self.link.pump(0.0, waiting=self._unwritten is not None or self._waiting)
         try:
             self._push(0.0)
             for partition, batch in list(self._open.items()):
-                if batch.parts and (room.idle or everything or self._is_full(batch, 0)):
-                    self._pack(partition)
-                    self._push(0.0)
+                self._advance(partition, batch, everything=everything)
         except ChannelFull:
             return
+
+    def _advance(self, partition: int, batch: OpenBatch, *, everything: bool) -> None:
+        while batch.parts:
+            room = self.link.room()
+            due = room.idle or everything or self._is_full(batch, 0)
+            if not due or room.messages == 0:
+                return
+            self._pack(partition, room.messages)
+            self._push(0.0)
+            batch = self._open[partition]
 
     def overdue(self) -> bool:
         """Whether a batch has waited for the channel's linger."""
@@ -141,8 +161,7 @@ class Outbox:
     @property
     def busy(self) -> bool:
         """Whether something is not yet safe."""
-        waiting = any(batch.parts for batch in self._open.values())
-        return waiting or self.link.safe < self.packer.number
+        return self._waiting or self.link.safe < self.packer.number
 
     def is_safe(self, position: int) -> bool:
         """Whether the first `position` messages are safe."""
@@ -158,9 +177,10 @@ class Outbox:
         """
         try:
             self._push(limit)
-            for partition in [p for p, batch in self._open.items() if batch.parts]:
-                self._pack(partition)
-                self._push(limit)
+            for partition in list(self._open):
+                while self._open[partition].parts:
+                    self._pack(partition, self.link.room().messages)
+                    self._push(limit)
         except ChannelFull as error:
             raise ChannelTimeout(str(error)) from error
         while self.link.safe < self.packer.number:

@@ -50,10 +50,15 @@ class OpenBatch:
         self.index.add(size, row)
         self.nbytes += size
 
-    def drop_first(self) -> None:
-        """Drop the oldest message."""
-        del self.parts[0]
-        self.nbytes -= self.index.drop_first()
+    def take(self, count: int) -> OpenBatch:
+        """Move the oldest `count` messages into a batch of their own."""
+        taken = OpenBatch()
+        taken.sent, taken.opened = self.sent, self.opened
+        taken.parts, self.parts = self.parts[:count], self.parts[count:]
+        taken.index = self.index.take(count)
+        taken.nbytes = sum(taken.index.lengths)
+        self.nbytes -= taken.nbytes
+        return taken
 
     def body(self) -> Buffer:
         """The payloads in a row; a single one is not copied."""
@@ -181,7 +186,7 @@ class Unpacker:
     def _clear(
         self, header: wire.Header, index: memoryview, batch: Batch
     ) -> tuple[Buffer, memoryview]:
-        sealed = bool(header.flags & Flag.SEALED)
+        sealed = Flag.SEALED in header.flags
         if sealed != (self._opener is not None):
             msg = f'batch {batch.number} of {batch.producer!r}: sealed and unsealed ends are mixed'
             raise IntegrityError(msg)

@@ -227,11 +227,12 @@ class LinkWriter(Protocol):
             ProducerFenced: A newer epoch of this producer is open.
         """
 
-    def pump(self, timeout: float) -> None:
+    def pump(self, timeout: float, *, waiting: bool = False) -> None:
         """Handle what came back (acknowledgements, credit, deaths, replies).
 
         Args:
             timeout: Longest wait in seconds (at most 0.1) for something to come.
+            waiting: Messages wait for credit: a reader that ran dry may take more.
         """
 
     def replies(self) -> list[Batch]:

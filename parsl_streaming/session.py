@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
@@ -78,8 +79,12 @@ class Session:
         self._closed = False
         self.directory = Path(config.session.directory).absolute() / self.id
         self.directory.mkdir(mode=0o700, parents=True)
-        self._sites, keys = self._make_keys()
-        self._registry = Registry((config.session.registry_address,), keys)
+        try:
+            self._sites, keys = self._make_keys()
+            self._registry = Registry((config.session.registry_address,), keys)
+        except BaseException:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
         self._provisioner = ThreadPoolExecutor(1, thread_name_prefix='provision')
 
     def _make_keys(self) -> tuple[dict[str, Site], dict[str, str]]:
@@ -237,14 +242,20 @@ class Session:
         if self._closed:
             return
         self._closed = True
-        self._provisioner.shutdown(wait=True, cancel_futures=True)
-        for name, route in self._routes.items():
-            if not route.cancelled() and route.exception() is None:
-                self._architectures.get(route.result().architecture).release(
-                    self.config.channel(name)
-                )
-        self._architectures.close()
-        self._registry.close()
+        with ExitStack() as last_first:  # each is done, even if one before it fails
+            last_first.callback(self._remove_files)
+            last_first.callback(self._registry.close)
+            last_first.callback(self._architectures.close)
+            for name, route in self._routes.items():
+                last_first.callback(self._release, name, route)
+            last_first.callback(self._provisioner.shutdown, wait=True, cancel_futures=True)
+
+    def _release(self, name: str, route: Future[Route]) -> None:
+        if not route.cancelled() and route.exception() is None:
+            architecture = self._architectures.get(route.result().architecture)
+            architecture.release(self.config.channel(name))
+
+    def _remove_files(self) -> None:
         for site in self._sites.values():
             if site.key_file and Path(site.key_file).parent == self.directory:
                 Path(site.key_file).unlink()

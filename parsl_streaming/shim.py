@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,31 +63,13 @@ class Shim(ABC):
         signature = inspect.signature(self.function)
         own = [p for p in signature.parameters.values() if p.name not in ends]
         bound = signature.replace(parameters=own).bind(*args, **kwargs)
-        positional: list[Any] = []
-        named: dict[str, Any] = {}
-        for name, parameter in signature.parameters.items():
-            if name not in ends and name not in bound.arguments:
-                continue
-            value = ends[name] if name in ends else bound.arguments[name]
-            _place(parameter, value, positional, named)
-        return self.function(*positional, **named)
+        bound.apply_defaults()  # so that nothing is missing before a positional channel
+        call = inspect.BoundArguments(signature, OrderedDict(bound.arguments, **ends))
+        return self.function(*call.args, **call.kwargs)
 
     def _split(self, kwargs: dict[str, Any]) -> tuple[dict[str, Ticket], dict[str, Any]]:
         tickets = {name: kwargs[name] for name in self.channels}
         return tickets, {k: v for k, v in kwargs.items() if k not in self.channels}
-
-
-def _place(
-    parameter: inspect.Parameter, value: Any, positional: list[Any], named: dict[str, Any]
-) -> None:
-    if parameter.kind is parameter.VAR_POSITIONAL:
-        positional.extend(value)
-    elif parameter.kind is parameter.VAR_KEYWORD:
-        named.update(value)
-    elif parameter.kind is parameter.POSITIONAL_ONLY:
-        positional.append(value)
-    else:
-        named[parameter.name] = value
 
 
 class PythonShim(Shim):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from parsl_streaming.ends import open_reader
 from parsl_streaming.ends import open_writer
+from parsl_streaming.errors import StreamingError
 from parsl_streaming.reader import Reader
 from parsl_streaming.route import Ticket
 from parsl_streaming.writer import Writer
+
+logger = logging.getLogger(__name__)
 
 Ends = dict[str, Reader | Writer]
 """A task's ends by the parameter that they are given to."""
@@ -43,11 +49,20 @@ def task_ends(tickets: dict[str, Ticket], *, manual: bool = False) -> Iterator[E
         for writer in writers.values():
             writer.close()
     except BaseException as error:
+        reason = f'{type(error).__name__}: {error}'
         for reader in readers.values():
-            reader.abandon()
+            _quietly(reader.abandon)
         for writer in writers.values():
-            writer.abort(f'{type(error).__name__}: {error}', retry=True)
+            _quietly(partial(writer.abort, reason, retry=True))
         raise
+
+
+def _quietly(leave: Callable[[], None]) -> None:
+    """Leave one end of a failed task; what goes wrong then hides neither cause nor other ends."""
+    try:
+        leave()
+    except StreamingError as error:
+        logger.warning('an end of a failed task: %s', error)
 
 
 def _of(role: str, tickets: dict[str, Ticket]) -> Iterable[tuple[str, Ticket]]:

@@ -18,6 +18,7 @@ from parsl_streaming.codecs import Codecs
 from parsl_streaming.errors import ChannelClosed
 from parsl_streaming.errors import ChannelError
 from parsl_streaming.errors import ChannelFull
+from parsl_streaming.errors import CodecError
 from parsl_streaming.errors import MessageTooLarge
 from parsl_streaming.errors import StreamingError
 from parsl_streaming.errors import UsageError
@@ -139,6 +140,8 @@ class Writer:
         timeout: float | None,
     ) -> int:
         codec, meta, data = self._codecs.encode(value)
+        if key is not None or headers is not None:
+            key, headers = self._fixed(key, headers)
         if self._closed or self._failure or len(data) > self.channel.max_message_bytes:
             self._refuse(len(data))
         limit = self._deadline(timeout)
@@ -146,6 +149,20 @@ class Writer:
             self._await_groups(limit)
         partition = self._partition(key) if self.channel.pattern is Pattern.SHUFFLE else 0
         return self._outbox.add(partition, data, (codec, meta, key, headers, ref), limit)
+
+    def _fixed(self, key: Any, headers: Mapping[str, Any] | None) -> list[Any]:
+        """Key and headers as they will arrive; what the sender does to them later is too late."""
+        try:
+            fixed: list[Any] = msgpack.unpackb(
+                msgpack.packb([key, headers]), strict_map_key=False
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            msg = (
+                f'channel {self.channel.name!r}: key and headers cannot be sent ({error}); they '
+                'are small msgpack values: numbers, text, bytes, lists and dictionaries of them'
+            )
+            raise CodecError(msg) from error
+        return fixed
 
     def _refuse(self, size: int) -> None:
         name = self.channel.name
@@ -183,17 +200,21 @@ class Writer:
     def _deadline(self, timeout: float | None) -> float:
         return time.monotonic() + (self.channel.timeout if timeout is None else timeout)
 
-    def _pump(self, wait: float) -> None:
-        self._link.pump(wait)
+    def _advance(self, *, everything: bool) -> None:
+        self._outbox.advance(everything=everything)
         if self.channel.pattern.has_replies:
             for batch in self._link.replies():
                 self._replies.receive(batch)
 
     def _wait_for_traffic(self, wait: float) -> None:
+        """What a thread that waits for a reply does meanwhile."""
         with self._lock:
             if not self._closed:
-                self._outbox.advance(everything=True)
-                self._pump(wait)
+                self._advance(everything=True)
+        with self._lock:
+            if not self._closed and len(self._replies):
+                self._link.pump(wait)
+                self._advance(everything=True)
 
     def position(self) -> int:
         """How many messages were accepted: a mark for `is_safe`."""
@@ -203,8 +224,7 @@ class Writer:
         """Whether the first `position` messages are safe, as the durability means it."""
         with self._lock:
             if not self._closed and not self._outbox.is_safe(position):
-                self._pump(0.0)
-                self._outbox.advance(everything=True)
+                self._advance(everything=True)
             return self._closed or self._outbox.is_safe(position)
 
     def flush(self, timeout: float | None = None) -> None:
@@ -276,8 +296,7 @@ class Writer:
         if self._closed or not self._lock.acquire(blocking=False):
             return not self._closed
         try:
-            self._pump(0.0)
-            self._outbox.advance(everything=self._outbox.overdue())
+            self._advance(everything=self._outbox.overdue())
             return self._outbox.busy or len(self._replies) > 0
         except StreamingError as error:
             self._failure = error

@@ -10,6 +10,7 @@ Each message is a msgpack list that begins with its kind.
 | `ack` | reader | numbers | these batches are settled |
 | `mark` | reader | number, settled | what a redelivery may leave out |
 | `release` | reader | number, settled | hand this batch to another reader |
+| `dry` | reader | | I wait with empty hands: let me have more in flight |
 | `bye` | both | | I am leaving; nothing more follows |
 """
 
@@ -26,6 +27,7 @@ GRANT: Final = 'grant'
 ACK: Final = 'ack'
 MARK: Final = 'mark'
 RELEASE: Final = 'release'
+DRY: Final = 'dry'
 BYE: Final = 'bye'
 MAX_BYTES: Final = 1 << 20
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +22,10 @@ from parsl_streaming_dts.race import first_reachable
 
 LINGER_MS = 2000
 _RECONNECT_MS = 20
+_POLLIN = int(zmq.POLLIN)  # enumerations are slow where every batch passes
 _RECONNECT_MAX_MS = 500
+
+_NEWS: dict[int, str] = {zmq.EVENT_DISCONNECTED: 'lost', zmq.EVENT_HANDSHAKE_SUCCEEDED: 'back'}
 
 
 class Peer:
@@ -49,6 +51,7 @@ class Peer:
         self.account = Account()
         self.window = Window(1, 1)
         self.lost_at: float | None = None
+        self.dry = False
         self._hello = (end.name, end.epoch, secrets.token_bytes(16))
         self.control = context.socket(zmq.DEALER)
         curve.make_client(self.control, keys, member.contact['key'])
@@ -58,7 +61,11 @@ class Peer:
         for socket in (self.control, self.data):
             _prepare(socket, end.channel.lease)
         self.monitor = self.control.get_monitor_socket(
-            zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
+            zmq.EVENT_DISCONNECTED
+            | zmq.EVENT_HANDSHAKE_SUCCEEDED
+            | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
         )
         self._connect(member.contact)
 
@@ -86,6 +93,7 @@ class Peer:
 
     def widen(self) -> None:
         """The reader ran dry while batches waited."""
+        self.dry = False
         if self.window.grow():
             self.account.grant(self.window.messages, self.window.nbytes)
 
@@ -97,6 +105,7 @@ class Peer:
             settled = control.mask_to_bytes(entry.settled.get(self.group, 0))
             self.control.send(control.encode(control.AGAIN, batch.number, deliveries, settled))
         self.account.spend(batch.count, batch.nbytes)
+        self.dry = False
         self.send_raw(batch, again=deliveries > 1)
 
     def send_raw(self, batch: Batch, *, again: bool = False) -> None:
@@ -107,13 +116,12 @@ class Peer:
             self.data.send(b'')
 
     def read_monitor(self) -> str | None:
-        """`lost` or `back` when the control connection was lost or came back."""
+        """What became of the control connection: `lost`, `back`, `refused`, or no news."""
         news = None
         while self.monitor.poll(0):
             event = parse_monitor_message(self.monitor.recv_multipart())['event']
-            news = 'lost' if event == zmq.EVENT_DISCONNECTED else 'back'
-        if news == 'lost' and self.lost_at is None:
-            self.lost_at = time.monotonic()
+            # libzmq does not connect again after a refusal, so it must not be overlooked.
+            news = 'refused' if news == 'refused' else _NEWS.get(event, 'refused')
         return news
 
     def close(self, *, linger: bool) -> None:
@@ -126,7 +134,7 @@ class Peer:
 
 def has_input(socket: zmq.Socket[bytes]) -> bool:
     """Whether a message waits; cheaper than polling."""
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & _POLLIN)
 
 
 def send_body(socket: zmq.Socket[bytes], body: Buffer, flags: int = 0) -> None:

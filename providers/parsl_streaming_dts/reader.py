@@ -33,6 +33,7 @@ class _Source:
     control: bytes
     data: bytes
     acks: list[int] = field(default_factory=list)
+    released: list[tuple[int, bytes]] = field(default_factory=list)
     again: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -53,6 +54,8 @@ class DirectReader:
         self._sources: dict[tuple[str, int], _Source] = {}
         self._ended: set[tuple[str, int]] = set()
         self._refused = 0
+        self._held = 0
+        self._dry = False
         self._closed = False
         self._poller = zmq.Poller()
         addresses = self._listen()
@@ -82,7 +85,7 @@ class DirectReader:
 
     def read(self, timeout: float) -> Delivery | None:
         """See `LinkReader.read`."""
-        self._send_acks()
+        self._send_due()
         delivery = self._receive()
         if delivery is not None:
             return delivery
@@ -90,7 +93,15 @@ class DirectReader:
             if socket is self._control:
                 self._serve()
         delivery = self._receive()
+        if delivery is None and self._held and not self._dry:
+            self._say_dry()
         return delivery if delivery is not None else self._late_end()
+
+    def _say_dry(self) -> None:
+        """The consumer waits for more before it settles what it has."""
+        self._dry = True
+        for source in self._sources.values():
+            self._tell(source.control, control.DRY)
 
     def _receive(self) -> Delivery | None:
         """The next batch that is already here."""
@@ -113,8 +124,10 @@ class DirectReader:
         if source is None or source.data != identity:
             self._refused += 1
             return None
-        if batch.flags & Flag.END:
+        if Flag.END in batch.flags:
             return self._end_once(batch)
+        self._held += 1
+        self._dry = False
         if not again:
             return Delivery(batch)
         self._await_again(source, batch.number)
@@ -151,8 +164,8 @@ class DirectReader:
         match message:
             case [control.HELLO, str(producer), int(epoch), bytes(data)]:
                 before = self._sources.get((producer, epoch))
-                acks = before.acks if before is not None else []
-                self._sources[producer, epoch] = _Source(identity, data, acks)
+                owed = (before.acks, before.released) if before is not None else ([], [])
+                self._sources[producer, epoch] = _Source(identity, data, *owed)
                 spec = self._end.channel
                 self._tell(identity, control.GRANT, spec.credit_messages, spec.credit_bytes)
             case [control.AGAIN, int(number), int(deliveries), bytes(mask)]:
@@ -170,27 +183,31 @@ class DirectReader:
         """See `LinkReader.acknowledge`."""
         source = self._source(delivery)
         if source is not None:
+            self._held -= 1
             source.acks.append(delivery.batch.number)
 
-    def _send_acks(self) -> None:
+    def _send_due(self) -> None:
         for source in self._sources.values():
             if source.acks:
                 self._tell(source.control, control.ACK, source.acks)
                 source.acks = []
+            for number, mask in source.released:
+                self._tell(source.control, control.RELEASE, number, mask)
+            source.released = []
 
     def mark(self, delivery: Delivery, settled: int) -> None:
         """See `LinkReader.mark`."""
-        self._about(delivery, control.MARK, settled)
-
-    def release(self, delivery: Delivery, settled: int) -> None:
-        """See `LinkReader.release`."""
-        self._about(delivery, control.RELEASE, settled)
-
-    def _about(self, delivery: Delivery, kind: str, settled: int) -> None:
         source = self._source(delivery)
         if source is not None:
             mask = control.mask_to_bytes(settled)
-            self._tell(source.control, kind, delivery.batch.number, mask)
+            self._tell(source.control, control.MARK, delivery.batch.number, mask)
+
+    def release(self, delivery: Delivery, settled: int) -> None:
+        """See `LinkReader.release`; with the next read, or with the goodbye."""
+        source = self._source(delivery)
+        if source is not None:
+            self._held -= 1
+            source.released.append((delivery.batch.number, control.mask_to_bytes(settled)))
 
     def extend(self, delivery: Delivery) -> None:
         """Nothing to do: libzmq's heartbeat says that this process lives."""
@@ -210,7 +227,7 @@ class DirectReader:
 
     def pump(self) -> None:
         """See `LinkReader.pump`."""
-        self._send_acks()
+        self._send_due()
         self._serve()
 
     def statistics(self) -> dict[str, int]:
@@ -222,7 +239,12 @@ class DirectReader:
         if self._closed:
             return
         self._closed = True
-        self._send_acks()
+        for source in self._sources.values():
+            # Released before the goodbye, a batch might be handed to this very reader again.
+            for number, mask in source.released:
+                self._tell(source.control, control.MARK, number, mask)
+            source.released = []
+        self._send_due()
         for source in self._sources.values():
             self._tell(source.control, control.BYE)
         self._gatekeeper.close()

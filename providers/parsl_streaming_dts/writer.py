@@ -11,11 +11,13 @@ from parsl_streaming import curve
 from parsl_streaming.errors import ChannelFull
 from parsl_streaming.errors import IntegrityError
 from parsl_streaming.ledger import Ledger
+from parsl_streaming.ledger import owing
 from parsl_streaming.seam import Batch
 from parsl_streaming.seam import EndContext
 from parsl_streaming.seam import Flag
 from parsl_streaming.seam import Member
 from parsl_streaming.seam import Room
+from parsl_streaming.seam import View
 from parsl_streaming.spec import Pattern
 from parsl_streaming.wire import decode_batch
 from parsl_streaming_dts import control
@@ -25,6 +27,7 @@ from parsl_streaming_dts.peer import has_input
 _POLL: Final = 0.1
 _POLL_ALONE: Final = 0.01
 """Shorter while there is no reader: news of one comes through the registry."""
+_AGAIN: Final = 0.02
 _GRACE: Final = 1.0
 """Seconds in which a reader whose connection broke may come back."""
 
@@ -43,8 +46,10 @@ class DirectWriter:
         self._by_socket: dict[zmq.Socket[bytes], Peer] = {}
         self._replies: list[Batch] = []
         self._seen = -1
+        self._view: View | None = None
+        self._owing: list[str] = []
         self._redelivered = 0
-        self._blocked = False
+        self._waiting = False
         self._closed = False
         end.rendezvous.announce({'key': self._keys.public})
 
@@ -60,8 +65,7 @@ class DirectWriter:
 
     def room(self) -> Room:
         """See `LinkWriter.room`: what the tightest group's roomiest reader takes."""
-        groups = self._end.rendezvous.view.groups
-        rooms = [self._room_of(group) for group in groups]
+        rooms = [self._room_of(group) for group in self._groups()]
         if not rooms:
             return Room(0, 0, idle=False)
         return Room(
@@ -69,6 +73,12 @@ class DirectWriter:
             min(room.nbytes for room in rooms),
             idle=all(room.idle for room in rooms),
         )
+
+    def _groups(self) -> list[str]:
+        view = self._end.rendezvous.view
+        if view is not self._view:  # replaced as a whole: worth remembering what follows from it
+            self._view, self._owing = view, owing(view, self._end.channel.pattern)
+        return self._owing
 
     def _room_of(self, group: str) -> Room:
         peers = self._ready(group)
@@ -82,21 +92,19 @@ class DirectWriter:
 
     def write(self, batch: Batch, timeout: float) -> None:
         """See `LinkWriter.write`."""
-        if batch.flags & Flag.END:
+        if Flag.END in batch.flags:
             self._write_end(batch)
             return
         limit = time.monotonic() + timeout
         while not self._takes(batch):
-            self._blocked = True
             if (left := limit - time.monotonic()) <= 0:
                 raise ChannelFull(self._why_full(timeout))
-            self.pump(min(_POLL, left))
-        self._blocked = False
-        self._ledger.add(batch, self._end.rendezvous.view.groups)
+            self.pump(min(_POLL, left), waiting=True)
+        self._ledger.add(batch, self._groups())
         self._hand_out()
 
     def _takes(self, batch: Batch) -> bool:
-        groups = self._end.rendezvous.view.groups
+        groups = self._groups()
         return bool(groups) and all(
             not self._ledger.queue(group) and self._choose(group, batch) for group in groups
         )
@@ -110,8 +118,7 @@ class DirectWriter:
         return min(ready, key=lambda p: (p.account.messages, p.account.nbytes), default=None)
 
     def _why_full(self, timeout: float) -> str:
-        view = self._end.rendezvous.view
-        groups = view.groups
+        groups = self._groups()
         without = [group for group in groups if not self._ready(group)]
         name = self._end.channel.name
         if not groups or without:
@@ -126,7 +133,7 @@ class DirectWriter:
             peer.send_raw(batch)
 
     def _hand_out(self) -> None:
-        for group in self._end.rendezvous.view.groups:
+        for group in self._groups():
             for number in list(self._ledger.queue(group)):
                 batch = self._ledger.entries[number].batch
                 peer = self._choose(group, batch)
@@ -135,8 +142,9 @@ class DirectWriter:
                 elif self._end.channel.pattern is not Pattern.SHUFFLE:
                     break
 
-    def pump(self, timeout: float) -> None:
+    def pump(self, timeout: float, *, waiting: bool = False) -> None:
         """See `LinkWriter.pump`."""
+        self._waiting = waiting
         self._follow_view()
         wait = timeout if self._peers else min(timeout, _POLL_ALONE)
         for socket, _ in self._poller.poll(int(wait * 1000)):
@@ -147,12 +155,14 @@ class DirectWriter:
             if time.monotonic() - (peer.lost_at or 0.0) > min(_GRACE, self._end.channel.lease):
                 self._drop(peer)
                 self._seen = -1  # it may come back: meet it anew
+        for peer in self._peers.values():
+            if peer.dry and (waiting or self._ledger.queue(peer.group)):
+                peer.widen()
         self._hand_out()
 
     def _serve(self, peer: Peer, socket: zmq.Socket[bytes]) -> None:
         if socket is peer.monitor:
-            if peer.read_monitor() == 'back' and peer.lost_at is not None:
-                self._resume(peer)
+            self._follow_connection(peer)
         elif socket is peer.control:
             while has_input(peer.control):
                 if not self._handle(peer, control.decode(peer.control.recv())):
@@ -160,6 +170,16 @@ class DirectWriter:
         else:
             while has_input(peer.data):
                 self._receive_reply(peer.data)
+
+    def _follow_connection(self, peer: Peer) -> None:
+        news = peer.read_monitor()
+        if news == 'back' and peer.lost_at is not None:
+            self._resume(peer)
+        elif news == 'refused':
+            # The reader may not have heard of our key yet: meet it anew in a moment.
+            peer.lost_at = time.monotonic() - _GRACE + _AGAIN
+        elif news == 'lost' and peer.lost_at is None:
+            peer.lost_at = time.monotonic()
 
     def _receive_reply(self, socket: zmq.Socket[bytes]) -> None:
         frames = socket.recv_multipart(copy=False)
@@ -183,6 +203,8 @@ class DirectWriter:
                 self._ledger.mark(number, peer.group, peer.name, settled)
             case [control.RELEASE, int(number), bytes(mask)]:
                 self._take_back(peer, number, control.mask_from_bytes(mask))
+            case [control.DRY]:
+                peer.dry = True
             case [control.BYE]:
                 self._drop(peer)
                 return False
@@ -192,8 +214,7 @@ class DirectWriter:
         entry = self._ledger.settle(number, peer.group, peer.name)
         if entry is not None:
             peer.account.give_back(entry.batch.count, entry.batch.nbytes)
-            waiting = self._blocked or self._ledger.queue(peer.group)
-            if peer.account.idle and waiting:
+            if peer.account.idle and (self._waiting or self._ledger.queue(peer.group)):
                 peer.widen()
 
     def _take_back(self, peer: Peer, number: int, settled: int) -> None:

@@ -307,7 +307,7 @@ class ManagedWriter:
         self._redelivered = int(totals.get(b'redelivered', 0))
         self._events += self._ledger.in_flight != before
 
-    def pump(self, timeout: float) -> None:
+    def pump(self, timeout: float, *, waiting: bool = False) -> None:
         """Handle answers, credit and replies.
 
         Args:

@@ -1,0 +1,1 @@
+"""The benchmark: separate processes, the workloads of facilities, raw loops to compare with."""
