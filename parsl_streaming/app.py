@@ -39,6 +39,8 @@ from parsl_streaming.version import VERSION
 logger = logging.getLogger(__name__)
 
 Names = str | Sequence[str]
+App = Callable[..., Any]
+"""What Parsl's decorators are declared to return; in truth an `AppBase`."""
 _MISSING = "No module named 'parsl_streaming'"
 
 
@@ -175,7 +177,7 @@ def _fail(session: Session, reason: str, ticket: Future[Ticket]) -> None:
         session.fail(ticket.result(), reason)
 
 
-class _Streaming:
+class Streaming:
     """The decorator `streaming`, and `streaming.map`."""
 
     def __call__(
@@ -185,7 +187,7 @@ class _Streaming:
         writes: Names = (),
         group: str | None = None,
         start: str | None = None,
-    ) -> Callable[[AppBase], StreamingApp]:
+    ) -> Callable[[App], StreamingApp]:
         """Give channels to a Parsl app. Put it above `@python_app`, `@bash_app` or `@join_app`.
 
         In a python app each channel's parameter is a `Reader` or `Writer`; in a
@@ -205,10 +207,10 @@ class _Streaming:
         """
         roles = _roles(_names(reads), _names(writes))
 
-        def decorate(app: AppBase) -> StreamingApp:
-            function = _function_of(app)
-            shim = _shim_kind(app)(function, tuple(roles), tuple(roles))
-            return StreamingApp(app, shim, roles, group, start)
+        def decorate(app: App) -> StreamingApp:
+            plain = _plain_app(app)
+            shim = _shim_kind(plain)(_function_of(plain), tuple(roles), tuple(roles))
+            return StreamingApp(plain, shim, roles, group, start)
 
         return decorate
 
@@ -220,7 +222,7 @@ class _Streaming:
         workers: int = 1,
         batch: int | None = None,
         group: str | None = None,
-    ) -> Callable[[AppBase], MappedApp]:
+    ) -> Callable[[App], MappedApp]:
         """Call a python app for each message of a channel.
 
         The function takes the message as the parameter named like the channel,
@@ -243,18 +245,21 @@ class _Streaming:
             msg = f'streaming.map(workers={workers}) would read nothing: give at least 1'
             raise UsageError(msg)
 
-        def decorate(app: AppBase) -> MappedApp:
-            function = _function_of(app)
-            if _shim_kind(app) is not PythonShim:
-                msg = f'{app.__name__}(): streaming.map calls a function: put it above @python_app'
+        def decorate(app: App) -> MappedApp:
+            plain = _plain_app(app)
+            if _shim_kind(plain) is not PythonShim:
+                msg = (
+                    f'{plain.__name__}(): streaming.map calls a function for each message: '
+                    'put it above @python_app'
+                )
                 raise UsageError(msg)
-            shim = MapShim(function, reads, _names(writes), batch)
-            return MappedApp(StreamingApp(app, shim, roles, group, None), workers)
+            shim = MapShim(_function_of(plain), reads, _names(writes), batch)
+            return MappedApp(StreamingApp(plain, shim, roles, group, None), workers)
 
         return decorate
 
 
-streaming = _Streaming()
+streaming = Streaming()
 
 
 def _names(names: Names) -> tuple[str, ...]:
@@ -268,8 +273,8 @@ def _roles(reads: tuple[str, ...], writes: tuple[str, ...]) -> dict[str, str]:
     return dict.fromkeys(reads, 'reader') | dict.fromkeys(writes, 'writer')
 
 
-def _function_of(app: object) -> Callable[..., Any]:
-    """The user's function inside a Parsl app."""
+def _plain_app(app: object) -> AppBase:
+    """Refuse what cannot be given channels."""
     if not isinstance(app, AppBase) or isinstance(app, StreamingApp):
         msg = (
             f'@streaming was given {app!r}, which is no plain Parsl app: write '
@@ -282,6 +287,11 @@ def _function_of(app: object) -> Callable[..., Any]:
             'the second time; remove cache=True'
         )
         raise UsageError(msg)
+    return app
+
+
+def _function_of(app: AppBase) -> Callable[..., Any]:
+    """The user's function inside a Parsl app."""
     function: Callable[..., Any] = inspect.unwrap(app.func)
     return function
 

@@ -72,7 +72,7 @@ class NumpyCodec:
 
         if value.dtype.hasobject:
             msg = f'an array of dtype {value.dtype} holds Python objects: use plain dtypes'
-            raise CodecError(msg)
+            raise TypeError(msg)
         array = np.asarray(value, order='C')
         meta = [np.lib.format.dtype_to_descr(array.dtype), list(array.shape)]
         if array.size == 0:

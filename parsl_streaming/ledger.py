@@ -116,6 +116,13 @@ class Ledger:
             if holder == reader and group in entry.owed
         ]
 
+    def is_elsewhere(self, batch: Batch, group: str, reader: str) -> bool:
+        """Whether another reader of the group holds a batch of the same partition."""
+        return any(
+            entry.batch.partition == batch.partition and entry.holders.get(group, reader) != reader
+            for entry in self.entries.values()
+        )
+
     def lose(self, reader: str) -> None:
         """The reader is gone: take back all that it holds."""
         for number, group in self.held_by(reader):

@@ -134,15 +134,17 @@ class Channel:
         return {group: self._deal(group, names) for group, names in groups.items()}
 
     def _deal(self, group: str, names: list[str]) -> list[str]:
-        count = self.spec.partitions
-        fair = -(-count // len(names))
+        fair = -(-self.spec.partitions // len(names))
         load = dict.fromkeys(names, 0)
+        before = self.view.partitions.get(group, [''] * self.spec.partitions)
         dealt: list[str] = []
-        before = self.view.partitions.get(group, [])
-        for i in range(count):
-            holder = before[i] if i < len(before) else ''
-            if load.get(holder, fair) >= fair:
-                holder = min(names, key=lambda name: load[name])
-            load[holder] += 1
-            dealt.append(holder)
+        for holder in before:
+            keeps = load.get(holder, fair) < fair
+            dealt.append(holder if keeps else '')
+            if keeps:
+                load[holder] += 1
+        for i, holder in enumerate(dealt):
+            if not holder:
+                dealt[i] = min(names, key=lambda name: load[name])
+                load[dealt[i]] += 1
         return dealt

@@ -90,6 +90,7 @@ class Reader:
         self.codecs = Codecs(channel.name, pickle=channel.pickle)
         self.outputs = outputs
         self._manual = manual
+        self._answers = channel.pattern.has_replies
         self._link = link
         self._packer = packer
         self._attendance = attendance
@@ -216,7 +217,7 @@ class Reader:
 
     def settle(self, holding: Holding, i: int) -> None:
         """Acknowledge message i of a holding; does nothing the second time."""
-        if self.channel.pattern.has_replies:
+        if self._answers:
             self._answer(holding, i, None, 'the reader acknowledged the request without a reply')
         self._settled(holding, i)
 

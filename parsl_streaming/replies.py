@@ -109,20 +109,27 @@ class PendingReplies:
             return
         self.received += 1
         if headers and 'error' in headers:
-            self._requests.pop(seq).reply.set_exception(RequestRejected(headers['error']))
+            _fail(self._requests.pop(seq).reply, RequestRejected(headers['error']))
             return
         try:
             request.values[reader] = self._codecs.decode(codec, meta, data)
         except Exception as error:  # noqa: BLE001 (it belongs to whoever waits)
-            self._requests.pop(seq).reply.set_exception(error)
+            _fail(self._requests.pop(seq).reply, error)
             return
         if len(request.values) == request.expected:
             del self._requests[seq]
             values = [request.values[name] for name in sorted(request.values)]
-            request.reply.set_result(values if self._gather else values[0])
+            if request.reply.set_running_or_notify_cancel():
+                request.reply.set_result(values if self._gather else values[0])
 
     def fail(self, reason: str) -> None:
         """Nothing will be answered any more."""
         for request in self._requests.values():
-            request.reply.set_exception(ChannelClosed(reason))
+            _fail(request.reply, ChannelClosed(reason))
         self._requests.clear()
+
+
+def _fail(reply: Reply, error: Exception) -> None:
+    """Unless whoever waited has given up."""
+    if reply.set_running_or_notify_cancel():
+        reply.set_exception(error)

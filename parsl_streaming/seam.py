@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from enum import IntFlag
+from functools import cached_property
 from typing import Any
 from typing import Protocol
 
@@ -124,7 +125,7 @@ class Member:
     contact: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """What the registry knows of a channel now.
 
@@ -142,9 +143,9 @@ class View:
         """The members of one role."""
         return [member for member in self.members if member.role == role]
 
-    @property
+    @cached_property
     def groups(self) -> list[str]:
-        """Every group that a declared reader belongs to, sorted."""
+        """Every group that a declared reader belongs to, sorted; writers ask for each batch."""
         return sorted({member.group for member in self.members if member.role == 'reader'})
 
 

@@ -209,7 +209,9 @@ class Session:
 
     def fail(self, ticket: Ticket, reason: str) -> None:
         """The task that holds a ticket failed for good."""
-        if not self._closed:
+        with self._lock:  # so that the registry does not close in between
+            if self._closed:
+                return
             self._registry.fail(ticket.route.channel.name, ticket.role, ticket.name, reason)
 
     def statistics(self, channel: str) -> ChannelStatistics:
@@ -239,9 +241,10 @@ class Session:
 
     def close(self) -> None:
         """Release every channel, stop what the session started, remove its keys; idempotent."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
         with ExitStack() as last_first:  # each is done, even if one before it fails
             last_first.callback(self._remove_files)
             last_first.callback(self._registry.close)

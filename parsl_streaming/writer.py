@@ -153,9 +153,7 @@ class Writer:
     def _fixed(self, key: Any, headers: Mapping[str, Any] | None) -> list[Any]:
         """Key and headers as they will arrive; what the sender does to them later is too late."""
         try:
-            fixed: list[Any] = msgpack.unpackb(
-                msgpack.packb([key, headers]), strict_map_key=False
-            )
+            fixed: list[Any] = msgpack.unpackb(msgpack.packb([key, headers]), strict_map_key=False)
         except (TypeError, ValueError, OverflowError) as error:
             msg = (
                 f'channel {self.channel.name!r}: key and headers cannot be sent ({error}); they '

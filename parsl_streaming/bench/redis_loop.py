@@ -14,6 +14,7 @@ from parsl_streaming.seam import Buffer
 
 _STREAM, _GROUP, _CONSUMER = 'stream', 'group', 'consumer'
 _PIPELINED: Final = 16
+"""Commands in one pipeline, at most."""
 _BACKLOG_BYTES: Final = 64 << 20
 _BACKLOG_MESSAGES: Final = 512
 _BLOCK_MS: Final = 1000
@@ -24,13 +25,14 @@ _COPIED_BELOW: Final = 6000
 
 
 class RedisPipeline:
-    """XADD by sixteens; XREADGROUP with the acknowledgements of what was read before.
+    """Several XADD at once; XREADGROUP with the acknowledgements of what was read before.
 
     The writer bounds the backlog by the stream's length, which each pipeline asks for.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._backlog = max(_PIPELINED, min(_BACKLOG_MESSAGES, _BACKLOG_BYTES // plan.load.nbytes))
+        self._backlog = min(_BACKLOG_MESSAGES, _BACKLOG_BYTES // plan.load.nbytes)
+        self._pipelined = min(_PIPELINED, self._backlog // 4)
         self._client: Any = None
 
     def options(self) -> dict[str, Any]:
@@ -56,14 +58,15 @@ class RedisPipeline:
     def send_all(self, payloads: Iterable[bytes]) -> bytes:
         """See `Loop.send_all`."""
         source = iter(payloads)
-        while several := list(islice(source, _PIPELINED)):
+        backlog = 0
+        while several := list(islice(source, self._pipelined)):
+            while backlog > self._backlog - len(several):
+                time.sleep(_PAUSE)
+                backlog = self._client.xlen(_STREAM)
             pipeline = self._client.pipeline(transaction=False)
             for payload in several:
                 pipeline.xadd(_STREAM, {b'p': payload})
             *_, backlog = pipeline.xlen(_STREAM).execute()
-            while backlog > self._backlog - _PIPELINED:
-                time.sleep(_PAUSE)
-                backlog = self._client.xlen(_STREAM)
         return b''
 
     def receive_all(self, count: int) -> Iterator[Buffer]:
@@ -74,7 +77,7 @@ class RedisPipeline:
             if ids:
                 pipeline.xack(_STREAM, _GROUP, *ids).xdel(_STREAM, *ids)
             pipeline.xreadgroup(
-                _GROUP, _CONSUMER, {_STREAM: '>'}, count=_PIPELINED, block=_BLOCK_MS
+                _GROUP, _CONSUMER, {_STREAM: '>'}, count=self._pipelined, block=_BLOCK_MS
             )
             answer = pipeline.execute()[-1]
             entries = answer[0][1] if answer else []

@@ -11,7 +11,7 @@ Each message is a msgpack list that begins with its kind.
 | `mark` | reader | number, settled | what a redelivery may leave out |
 | `release` | reader | number, settled | hand this batch to another reader |
 | `dry` | reader | | I wait with empty hands: let me have more in flight |
-| `bye` | both | | I am leaving; nothing more follows |
+| `bye` | reader | | I am leaving; nothing more follows |
 """
 
 from __future__ import annotations

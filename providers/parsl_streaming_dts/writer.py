@@ -115,6 +115,8 @@ class DirectWriter:
         if self._end.channel.pattern is Pattern.SHUFFLE:
             holders = self._end.rendezvous.view.partitions.get(group, [])
             ready = [p for p in ready if holders and holders[batch.partition] == p.name]
+            # A partition changes hands when its former holder is done: order is kept.
+            ready = [p for p in ready if not self._ledger.is_elsewhere(batch, group, p.name)]
         return min(ready, key=lambda p: (p.account.messages, p.account.nbytes), default=None)
 
     def _why_full(self, timeout: float) -> str:
@@ -134,13 +136,14 @@ class DirectWriter:
 
     def _hand_out(self) -> None:
         for group in self._groups():
+            held_up: set[int] = set()
             for number in list(self._ledger.queue(group)):
                 batch = self._ledger.entries[number].batch
-                peer = self._choose(group, batch)
-                if peer is not None:
+                peer = None if batch.partition in held_up else self._choose(group, batch)
+                if peer is None:
+                    held_up.add(batch.partition)  # later batches must not overtake
+                else:
                     peer.send(self._ledger.hand_out(number, group, peer.name))
-                elif self._end.channel.pattern is not Pattern.SHUFFLE:
-                    break
 
     def pump(self, timeout: float, *, waiting: bool = False) -> None:
         """See `LinkWriter.pump`."""
@@ -288,7 +291,6 @@ class DirectWriter:
             return
         self._closed = True
         for peer in self._peers.values():
-            peer.control.send(control.encode(control.BYE))
             peer.close(linger=True)
         self._context.term()
 

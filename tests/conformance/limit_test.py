@@ -78,14 +78,14 @@ def test_drop_oldest_drops_what_has_not_left_and_counts_it(stage: Stages) -> Non
     assert got[-1] == 99
 
 
-def test_flush_returns_when_everything_is_acknowledged(stage: Stages) -> None:
+def test_flush_returns_when_everything_is_acknowledged(stage: Stages, stores: bool) -> None:
     here = stage()
     got = here.read()
     writer = here.writer()
     writer.send(1)
     writer.flush(5)
     assert writer.is_safe(writer.position())
-    assert here.readers[0].statistics().messages == 1
+    assert stores or here.readers[0].statistics().messages == 1
     writer.close()
     assert got.result(5) == [1]
 
@@ -93,10 +93,10 @@ def test_flush_returns_when_everything_is_acknowledged(stage: Stages) -> None:
 def test_flush_without_a_reader_times_out_and_keeps_everything(
     stage: Stages, stores: bool
 ) -> None:
-    here = stage()
-    writer = here.writer()
     if stores:
         pytest.skip('stored messages are safe without a reader')
+    here = stage()
+    writer = here.writer()
     writer.send(1)
     with pytest.raises(ChannelTimeout, match='frames'):
         writer.flush(0.1)

@@ -84,10 +84,9 @@ def test_memoised_app_is_refused() -> None:
 
 @pytest.mark.parametrize('kind', [python_app, bash_app, join_app])
 def test_missing_parameter_is_named(kind: Any) -> None:
-    @kind
     def app(path: str) -> None: ...
 
-    said = _raised(lambda: streaming(reads='frames')(app))
+    said = _raised(lambda: streaming(reads='frames')(kind(app)))
     assert "'frames'" in said
     assert '(path)' in said
     assert 'add the parameter' in said
@@ -101,10 +100,9 @@ def test_channel_in_both_roles_or_none_is_refused(reads: Any, writes: Any) -> No
 
 @pytest.mark.parametrize('kind', [bash_app, join_app])
 def test_map_takes_python_apps_only(kind: Any) -> None:
-    @kind
     def app(frames: Any) -> None: ...
 
-    said = _raised(lambda: streaming.map(reads='frames')(app))
+    said = _raised(lambda: streaming.map(reads='frames')(kind(app)))
     assert '@python_app' in said
 
 
@@ -349,9 +347,11 @@ def test_failed_writer_in_a_session_without_readers_ends(tmp_path: Path) -> None
     def fail(frames: Any) -> None:
         raise KeyError(frames.channel.name)
 
-    with threads(configuration(tmp_path, frames={'lease': 0.2})):
-        with pytest.raises(KeyError, match='frames'):
-            fail().result(PATIENCE)
+    with (
+        threads(configuration(tmp_path, frames={'lease': 0.2})),
+        pytest.raises(KeyError, match='frames'),
+    ):
+        fail().result(PATIENCE)
 
 
 class _Unprovisioned(MemoryStreaming):

@@ -52,17 +52,17 @@ def test_a_session_ends_when_its_body_raised(tmp_path: Path) -> None:
 
 
 def test_ends_outside_apps(tmp_path: Path) -> None:
-    with parsl_streaming.load(configuration(tmp_path, frames={}), architecture='memory'):
-        with (
-            parsl_streaming.reader('frames', name='viewer', manual=True) as reader,
-            parsl_streaming.writer('frames', name='camera') as writer,
-        ):
-            writer.send(1)
-            message = reader.receive(PATIENCE)
-            assert (message.value, message.producer) == (1, 'camera')
-            message.ack()
-            writer.close()
-            assert list(reader) == []
+    with (
+        parsl_streaming.load(configuration(tmp_path, frames={}), architecture='memory'),
+        parsl_streaming.reader('frames', name='viewer', manual=True) as reader,
+        parsl_streaming.writer('frames', name='camera') as writer,
+    ):
+        writer.send(1)
+        message = reader.receive(PATIENCE)
+        assert (message.value, message.producer) == (1, 'camera')
+        message.ack()
+        writer.close()
+        assert list(reader) == []
 
 
 def test_names_are_taken_once(tmp_path: Path) -> None:

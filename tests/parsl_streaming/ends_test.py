@@ -35,7 +35,7 @@ def session(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Session]
 
 def _ticket(session: Session, role: str, **fields: str) -> Ticket:
     ticket = session.ticket('frames', role, **fields).result(PATIENCE)
-    copy = pickle.loads(pickle.dumps(ticket))
+    copy: Ticket = pickle.loads(pickle.dumps(ticket))
     assert copy == ticket
     return copy
 
@@ -71,7 +71,8 @@ def test_another_call_cannot_take_the_name(session: Session) -> None:
     ticket = _ticket(session, 'writer', name='w')
     with pytest.raises(ProducerNameTaken):
         open_writer(replace(ticket, call='another'))
-    assert open_writer(ticket).close() is None
+    open_writer(ticket).close()
+    assert session.statistics('frames').sent == 0
 
 
 def test_version_of_the_submit_side(session: Session) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,39 @@ def test_a_failure_after_the_end_is_no_news(tmp_path: Path) -> None:
         ticket = session.ticket('frames', 'writer').result(PATIENCE)
     session.fail(ticket, 'too late')
     assert repr(session) == f"Session(id={session.id!r}, channels=['frames'])"
+
+
+def test_a_failure_that_is_told_while_the_session_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = _session(tmp_path, 'memory')
+    ticket = session.ticket('frames', 'writer').result(PATIENCE)
+    log: list[str] = []
+    begun, closing = threading.Event(), threading.Event()
+    fail, close = session._registry.fail, session._registry.close
+
+    def slow_fail(*args: str) -> None:
+        begun.set()
+        closing.wait(PATIENCE)
+        closer.join(0.2)
+        fail(*args)
+        log.append('failed')
+
+    def noted_close() -> None:
+        log.append('closed')
+        close()
+
+    monkeypatch.setattr(session._registry, 'fail', slow_fail)
+    monkeypatch.setattr(session._registry, 'close', noted_close)
+    closer = threading.Thread(target=session.close)
+    teller = threading.Thread(target=session.fail, args=(ticket, 'its worker died'))
+    teller.start()
+    assert begun.wait(PATIENCE)
+    closer.start()
+    closing.set()
+    for thread in (teller, closer):
+        thread.join(PATIENCE)
+    assert log == ['failed', 'closed']
 
 
 def test_two_sessions_at_once(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from click.testing import Result
 
 from parsl_streaming.bench import command
 
@@ -31,11 +32,11 @@ KEYS = {
 SMALL = ['--workload', 'deleria', '--messages', '50', '--limit', '30']
 
 
-def invoke(*arguments):
+def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(command.bench, [*SMALL, *arguments], standalone_mode=False)
 
 
-def test_json_has_the_documented_keys():
+def test_json_has_the_documented_keys() -> None:
     done = invoke('--json', '--unsealed')
     result = json.loads(done.output)
     assert done.return_value == 0
@@ -43,7 +44,7 @@ def test_json_has_the_documented_keys():
     assert (result['architecture'], result['sealed'], result['messages']) == ('dts', False, 50)
 
 
-def test_a_person_gets_a_table_with_the_baselines():
+def test_a_person_gets_a_table_with_the_baselines() -> None:
     done = invoke('--pattern', 'feedback', '--baseline', '--in-flight', '1')
     assert done.return_value == 0
     assert 'pyzmq-ping-pong' in done.output
@@ -52,7 +53,7 @@ def test_a_person_gets_a_table_with_the_baselines():
 
 
 @pytest.mark.parametrize('name', ['lost', 'duplicated', 'corrupt'])
-def test_damage_is_a_failure(monkeypatch, name):
+def test_damage_is_a_failure(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     counts = {'lost': 0, 'duplicated': 0, 'corrupt': 0} | {name: 1}
     monkeypatch.setattr(command, 'compare', lambda *_, **__: counts)
     assert invoke('--json').return_value == 1

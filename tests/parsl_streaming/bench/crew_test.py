@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from parsl_streaming.bench.crew import Crew
@@ -22,25 +24,26 @@ PLAN = Plan(
 MARKS = Marks((16_000), (), ())
 
 
-def sink(loop):
+def sink(loop: str) -> Job:
     return Job(role='sink', plan=PLAN, marks=MARKS, loop=loop)
 
 
-def test_a_process_that_fails_is_named(capfd):
+def test_a_process_that_fails_is_named(capfd: pytest.CaptureFixture[str]) -> None:
     with Crew(20) as crew, pytest.raises(StreamingError, match='sink 0 ended with status 1'):
         crew.address(crew.start(sink('no such loop')))
     assert 'no such loop' in capfd.readouterr().err
 
 
-def test_processes_are_gone_after_an_exception():
+def test_processes_are_gone_after_an_exception() -> None:
     crew = Crew(20)
-    with pytest.raises(KeyError), crew:
+    with suppress(KeyError), crew:
         crew.address(crew.start(sink('raw-socket')))
         assert crew.pids <= children()
         raise KeyError
+    assert crew.pids
     assert not crew.pids & children()
 
 
-def test_a_process_that_is_not_ready_in_time_is_named():
+def test_a_process_that_is_not_ready_in_time_is_named() -> None:
     with Crew(0) as crew, pytest.raises(StreamingError, match='--limit'):
         crew.address(crew.start(sink('raw-socket')))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ PLAN = Plan(
 MARKS = Marks.of(PLAN.load.payloads(PLAN.seed))
 
 
-def consumer(first, last, messages, counts):
+def consumer(first: float, last: float, messages: int, counts: list[bytes]) -> dict[str, Any]:
     return {
         'first': first,
         'last': last,
@@ -39,7 +40,7 @@ def consumer(first, last, messages, counts):
     }
 
 
-def test_figures_follow_the_papers_definitions():
+def test_figures_follow_the_papers_definitions() -> None:
     plan = replace(PLAN, consumers=2, messages=30)
     counts = [bytes([1] * plan.count(0))]
     nothing = [bytes(plan.count(0))]
@@ -58,7 +59,7 @@ def test_figures_follow_the_papers_definitions():
     assert result['rtt_ms'] is None
 
 
-def test_round_trips_of_all_producers_are_ranked_together():
+def test_round_trips_of_all_producers_are_ranked_together() -> None:
     parts = [array('d', [0.001 * n for n in range(start, 101, 2)]).tobytes() for start in (0, 1)]
     assert round_trips([{'round_trips': part} for part in parts]) == {
         'p50': pytest.approx(50),
@@ -69,7 +70,7 @@ def test_round_trips_of_all_producers_are_ranked_together():
 
 
 @pytest.mark.parametrize('sealed', [True, False])
-def test_a_channel_is_measured(sealed):
+def test_a_channel_is_measured(*, sealed: bool) -> None:
     result = measure_channel(replace(PLAN, sealed=sealed), MARKS)
     assert result['messages'] == 200
     assert result['bytes'] == 200 * 16_000
@@ -79,14 +80,14 @@ def test_a_channel_is_measured(sealed):
 
 
 @pytest.mark.parametrize('pattern', [Pattern.BROADCAST, Pattern.SHUFFLE])
-def test_patterns_share_or_copy(pattern):
+def test_patterns_share_or_copy(pattern: Pattern) -> None:
     result = measure_channel(replace(PLAN, pattern=pattern, producers=2, consumers=2), MARKS)
     assert result['messages'] == (400 if pattern is Pattern.BROADCAST else 200)
     assert [result[name] for name in ('lost', 'duplicated', 'corrupt')] == [0] * 3
 
 
 @pytest.mark.parametrize('pattern', [Pattern.FEEDBACK, Pattern.GATHER])
-def test_answered_messages_have_round_trips(pattern):
+def test_answered_messages_have_round_trips(pattern: Pattern) -> None:
     result = measure_channel(replace(PLAN, pattern=pattern, consumers=2), MARKS)
     assert result['rtt_ms']['p50'] <= result['rtt_ms']['max']
     assert [result[name] for name in ('lost', 'duplicated', 'corrupt')] == [0] * 3
@@ -95,19 +96,19 @@ def test_answered_messages_have_round_trips(pattern):
 @pytest.mark.parametrize(
     'loop', ['raw-socket', 'pyzmq', 'pyzmq-curve', 'redis-py', 'redis-py-python-packer']
 )
-def test_a_raw_loop_is_measured_alike(loop):
+def test_a_raw_loop_is_measured_alike(loop: str) -> None:
     result = measure_loop(PLAN, MARKS, loop)
     assert result['messages'] == 200
     assert [result[name] for name in ('lost', 'duplicated', 'corrupt', 'redelivered')] == [0] * 4
     assert result['rtt_ms'] is None
 
 
-def test_the_ping_pong_has_round_trips():
+def test_the_ping_pong_has_round_trips() -> None:
     result = measure_loop(PLAN, MARKS, 'pyzmq-ping-pong')
     assert result['rtt_ms']['p50'] > 0
     assert result['messages'] == 200
 
 
-def test_a_measurement_that_takes_too_long_is_stopped():
+def test_a_measurement_that_takes_too_long_is_stopped() -> None:
     with pytest.raises(ChannelTimeout, match='--limit'):
         measure_loop(replace(PLAN, workload='generic', messages=100_000, limit=1), MARKS, 'pyzmq')
