@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from typing import Any
 from typing import Final
@@ -145,6 +146,7 @@ class Catalogue:
             raise ConfigError('\n'.join(wrong))
 
 
+@cache
 def _entry_points() -> dict[str, metadata.EntryPoint]:
     return {each.name: each for each in metadata.entry_points(group=GROUP)}
 

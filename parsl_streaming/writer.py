@@ -16,7 +16,6 @@ import xxhash
 
 from parsl_streaming.codecs import Codecs
 from parsl_streaming.errors import ChannelClosed
-from parsl_streaming.errors import ChannelError
 from parsl_streaming.errors import ChannelFull
 from parsl_streaming.errors import CodecError
 from parsl_streaming.errors import MessageTooLarge
@@ -258,7 +257,7 @@ class Writer:
         flags = Flag.ABORT | Flag.RETRY if retry else Flag.ABORT
         try:
             self._finish(min(self.channel.lease, self.channel.timeout), flags, reason)
-        except ChannelError:
+        except StreamingError:
             # The failure that led here matters more than this one, and readers
             # learn of a writer that left without END.
             return

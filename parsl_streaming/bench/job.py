@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 from typing import Protocol
 
@@ -32,7 +33,7 @@ class Job:
     index: int = 0
     ticket: Ticket | None = None
     loop: str = ''
-    address: Any = None
+    address: Any = field(default=None, repr=False)  # of a broker: with its password
 
 
 class End(Protocol):

@@ -52,7 +52,9 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     code = 'from parsl_streaming.testing.memory import MemoryStreaming as Far\n'
     (tmp_path / f'{PLUGIN}.py').write_text(code, encoding='utf-8')
     monkeypatch.syspath_prepend(tmp_path)
+    architectures._entry_points.cache_clear()
     yield
+    architectures._entry_points.cache_clear()
     sys.modules.pop(PLUGIN, None)
 
 
