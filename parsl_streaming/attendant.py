@@ -139,6 +139,11 @@ class Attendant:
     def _post(self, request: Mapping[str, Any]) -> None:
         with self._lock:
             self._outgoing.append(request)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look at the end now, and again soon if it says that more is waiting."""
+        with self._lock:
             if not self._stopping:
                 os.eventfd_write(self._wake, 1)
 

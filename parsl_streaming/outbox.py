@@ -18,6 +18,8 @@ from parsl_streaming.spec import ChannelSpec
 from parsl_streaming.spec import OnFull
 from parsl_streaming.statistics import WriterStatistics
 
+LARGE_BYTES: Final = 1 << 16
+"""A message of so many bytes is a batch of its own, and is not copied into one."""
 _POLL: Final = 0.1
 _LOOK_AROUND: Final = 50e-6
 """Seconds between looks at what readers sent back, while messages come in a loop, at least."""
@@ -77,6 +79,12 @@ class Outbox:
         return seq
 
     def _is_full(self, batch: OpenBatch, size: int) -> bool:
+        """Whether the batch must go before `size` bytes more; a large message goes alone."""
+        count = len(batch.parts)
+        large = size >= LARGE_BYTES or (count == 1 and batch.nbytes >= LARGE_BYTES)
+        return count > 0 and (large or self._is_crowded(batch, size))
+
+    def _is_crowded(self, batch: OpenBatch, size: int) -> bool:
         count = len(batch.parts)
         if count >= self._channel.batch_messages:
             return True
@@ -87,7 +95,7 @@ class Outbox:
         batch = self._open[partition]
         if self._channel.on_full is OnFull.DROP_OLDEST:
             self.advance()
-            while self._is_full(batch, size):
+            while self._is_crowded(batch, size):
                 batch.take(1)
                 self.statistics.dropped += 1
             return
@@ -108,11 +116,12 @@ class Outbox:
         else:
             self._open[partition] = OpenBatch()
         self._unwritten = self.packer.pack(batch, partition, floor=self.link.floor)
-        if not self._waiting:
+        if not self.waiting:
             self._marks.append((self.packer.number, self.statistics.messages))
 
     @property
-    def _waiting(self) -> bool:
+    def waiting(self) -> bool:
+        """Whether messages wait in a batch that has not left."""
         return any(batch.parts for batch in self._open.values())
 
     def _push(self, limit: float) -> None:
@@ -135,7 +144,7 @@ class Outbox:
         Args:
             everything: Close batches that are not full, even if no reader is idle.
         """
-        self.link.pump(0.0, waiting=self._unwritten is not None or self._waiting)
+        self.link.pump(0.0, waiting=self._unwritten is not None or self.waiting)
         try:
             self._push(0.0)
             for partition, batch in list(self._open.items()):
@@ -161,7 +170,7 @@ class Outbox:
     @property
     def busy(self) -> bool:
         """Whether something is not yet safe."""
-        return self._waiting or self.link.safe < self.packer.number
+        return self.waiting or self.link.safe < self.packer.number
 
     def is_safe(self, position: int) -> bool:
         """Whether the first `position` messages are safe."""

@@ -138,8 +138,8 @@ class Registry:
                 self._push_views()
 
     def _receive(self) -> None:
-        identity, frame = self._socket.recv_multipart(copy=False)
-        peer = identity.bytes
+        identity, *frames = self._socket.recv_multipart(copy=False)
+        peer, frame = identity.bytes, frames[-1]
         try:
             request = msgpack.unpackb(frame.buffer, strict_map_key=False)
             site = self._sites[str(frame['User-Id'])]

@@ -16,6 +16,7 @@ from dataclasses import field
 from enum import IntFlag
 from functools import cached_property
 from typing import Any
+from typing import NamedTuple
 from typing import Protocol
 
 from parsl_streaming.spec import ChannelSpec
@@ -93,8 +94,7 @@ class Delivery:
     token: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(NamedTuple):
     """What the readers will take now without waiting, in messages and bytes."""
 
     messages: int

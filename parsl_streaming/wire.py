@@ -41,6 +41,7 @@ NO_SALT: Final = bytes(16)
 _PREFIX: Final = struct.Struct('<4sHHIIQQQd8s16sHIQ')
 _CHECK: Final = struct.Struct('<Q')
 _KNOWN_FLAGS: Final = sum(Flag)
+_FLAGS: Final = tuple(Flag(value) for value in range(_KNOWN_FLAGS + 1))  # Flag() is slow
 
 
 @dataclass(slots=True)
@@ -152,7 +153,7 @@ def decode_header(head: Buffer, body_len: int) -> tuple[Header, memoryview]:
         name = str(view[_PREFIX.size : end], 'utf-8')
     except UnicodeDecodeError:
         raise IntegrityError(_not_a_batch('the producer is not UTF-8')) from None
-    header = Header(Flag(fields[1]), *fields[2:11], name)  # type: ignore[call-arg] # nine fields
+    header = Header(_FLAGS[fields[1]], *fields[2:11], name)  # type: ignore[call-arg] # nine fields
     return header, view[end : end + index_len]
 
 

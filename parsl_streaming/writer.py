@@ -42,6 +42,9 @@ class WriterAttendance(Protocol):
     def groups(self) -> list[str]:
         """The reader groups of the channel."""
 
+    def wake(self) -> None:
+        """Something waits: look after the writer often, until it says that nothing does."""
+
     def leave(self, statistics: WriterStatistics, end: Batch | None) -> None:
         """The writer is done; `end` is its END batch, for readers that come later."""
 
@@ -71,6 +74,7 @@ class Writer:
         gather = channel.pattern is Pattern.GATHER
         self._replies = PendingReplies(self._codecs, unpacker, gather=gather)
         self._groups_known = not channel.pattern.is_broadcast
+        self._attended = False
         self._closed = False
         self._failure: StreamingError | None = None
 
@@ -147,7 +151,11 @@ class Writer:
         if not self._groups_known:
             self._await_groups(limit)
         partition = self._partition(key) if self.channel.pattern is Pattern.SHUFFLE else 0
-        return self._outbox.add(partition, data, (codec, meta, key, headers, ref), limit)
+        seq = self._outbox.add(partition, data, (codec, meta, key, headers, ref), limit)
+        if not self._attended and self._outbox.waiting:
+            self._attended = True
+            self._attendance.wake()
+        return seq
 
     def _fixed(self, key: Any, headers: Mapping[str, Any] | None) -> list[Any]:
         """Key and headers as they will arrive; what the sender does to them later is too late."""
@@ -294,10 +302,12 @@ class Writer:
             return not self._closed
         try:
             self._advance(everything=self._outbox.overdue())
-            return self._outbox.busy or len(self._replies) > 0
         except StreamingError as error:
             self._failure = error
             return False
+        else:
+            self._attended = self._outbox.busy or len(self._replies) > 0
+            return self._attended
         finally:
             self._lock.release()
 

@@ -127,10 +127,9 @@ class MemoryReader(seam.LinkReader):
 
     def _ready(self) -> Iterator[Delivery]:
         group, name = self._end.group, self._end.name
-        holders = self._end.rendezvous.view.partitions.get(group)
         for key, stream in self._channel.streams.items():
             for number in stream.queue(group):
-                if holders is None or holders[stream.entries[number].batch.partition] == name:
+                if self._is_mine(stream, stream.entries[number].batch):
                     entry = stream.hand_out(number, group, name)
                     settled = entry.settled.get(group, 0)
                     yield Delivery(entry.batch, entry.deliveries[group], settled)
@@ -138,6 +137,14 @@ class MemoryReader(seam.LinkReader):
             if stream.end is not None and not owed and key not in self._ended:
                 self._ended.add(key)
                 yield Delivery(stream.end)
+
+    def _is_mine(self, stream: _Stream, batch: Batch) -> bool:
+        group, name = self._end.group, self._end.name
+        holders = self._end.rendezvous.view.partitions.get(group)
+        if holders is None:
+            return True
+        # A partition changes hands when its former holder is done: order is kept.
+        return holders[batch.partition] == name and not stream.is_elsewhere(batch, group, name)
 
     @contextmanager
     def _stream(self, delivery: Delivery) -> Iterator[_Stream]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,13 @@ _RECONNECT_MS = 20
 _POLLIN = int(zmq.POLLIN)  # enumerations are slow where every batch passes
 _RECONNECT_MAX_MS = 500
 
+_EVENTS = (
+    zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
 _NEWS: dict[int, str] = {zmq.EVENT_DISCONNECTED: 'lost', zmq.EVENT_HANDSHAKE_SUCCEEDED: 'back'}
 
 
@@ -60,13 +68,8 @@ class Peer:
         self.data.setsockopt(zmq.MAXMSGSIZE, 2 * end.channel.max_message_bytes)
         for socket in (self.control, self.data):
             _prepare(socket, end.channel.lease)
-        self.monitor = self.control.get_monitor_socket(
-            zmq.EVENT_DISCONNECTED
-            | zmq.EVENT_HANDSHAKE_SUCCEEDED
-            | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-            | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-            | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-        )
+        self.monitors = [socket.get_monitor_socket(_EVENTS) for socket in (self.control, self.data)]
+        self._down: set[zmq.Socket[bytes]] = set()
         self._connect(member.contact)
 
     def _connect(self, contact: Mapping[str, Any]) -> None:
@@ -115,20 +118,30 @@ class Peer:
         if again:
             self.data.send(b'')
 
-    def read_monitor(self) -> str | None:
-        """What became of the control connection: `lost`, `back`, `refused`, or no news."""
+    def read_monitors(self) -> str | None:
+        """What became of the connections: `lost`, `back`, `refused`, or no news."""
         news = None
-        while self.monitor.poll(0):
-            event = parse_monitor_message(self.monitor.recv_multipart())['event']
-            # libzmq does not connect again after a refusal, so it must not be overlooked.
-            news = 'refused' if news == 'refused' else _NEWS.get(event, 'refused')
-        return news
+        for monitor in self.monitors:
+            while monitor.poll(0):
+                event = parse_monitor_message(monitor.recv_multipart())['event']
+                # libzmq does not connect again after a refusal, so it must not be overlooked.
+                news = 'refused' if news == 'refused' else _NEWS.get(event, 'refused')
+                self._note(monitor, news)
+        return 'lost' if self._down and news == 'back' else news
+
+    def _note(self, monitor: zmq.Socket[bytes], news: str) -> None:
+        """Whatever was on its way through a connection that was lost may be lost too."""
+        if news == 'lost':
+            self._down.add(monitor)
+            self.lost_at = self.lost_at or time.monotonic()
+        else:
+            self._down.discard(monitor)
 
     def close(self, *, linger: bool) -> None:
         """Close both connections; with `linger`, what was sent still leaves."""
-        self.control.disable_monitor()
-        self.monitor.close(0)
-        for socket in (self.control, self.data):
+        for socket, monitor in zip((self.control, self.data), self.monitors, strict=True):
+            socket.disable_monitor()
+            monitor.close(0)
             socket.close(LINGER_MS if linger else 0)
 
 

@@ -32,7 +32,10 @@ def first_reachable(
             family = socket.AF_INET6 if ':' in host else socket.AF_INET
             candidate = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
             candidate.settimeout(0)
-            candidate.connect_ex((host, port))
+            try:
+                candidate.connect_ex((host, port))
+            except OSError:
+                continue  # a name that nobody knows here, say
             selector.register(candidate, selectors.EVENT_WRITE, i)
         return _winner(selector, timeout)
 

@@ -23,6 +23,8 @@ from parsl_streaming_dts.peer import has_input
 from parsl_streaming_dts.peer import send_body
 
 _AGAIN_SECONDS: Final = 1.0
+_ACKS_AT_ONCE: Final = 8
+"""Acknowledgements that wait while there is more to read; otherwise they leave at once."""
 _MAX_HEAD_BYTES: Final = 64 << 20
 
 
@@ -51,9 +53,12 @@ class DirectReader:
         self._control.setsockopt(zmq.MAXMSGSIZE, control.MAX_BYTES)
         self._data = self._context.socket(zmq.ROUTER)
         self._data.setsockopt(zmq.MAXMSGSIZE, 2 * end.channel.max_message_bytes + _MAX_HEAD_BYTES)
+        # A writer that comes back is heard even before the loss of its old connection is seen.
+        self._data.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self._sources: dict[tuple[str, int], _Source] = {}
         self._ended: set[tuple[str, int]] = set()
         self._refused = 0
+        self._acks_due = 0
         self._held = 0
         self._dry = False
         self._closed = False
@@ -85,10 +90,12 @@ class DirectReader:
 
     def read(self, timeout: float) -> Delivery | None:
         """See `LinkReader.read`."""
-        self._send_due()
         delivery = self._receive()
         if delivery is not None:
+            if self._acks_due >= _ACKS_AT_ONCE:
+                self._send_due()
             return delivery
+        self._send_due()
         for socket, _ in self._poller.poll(int(timeout * 1000)):
             if socket is self._control:
                 self._serve()
@@ -157,8 +164,8 @@ class DirectReader:
 
     def _serve(self) -> None:
         while has_input(self._control):
-            identity, data = self._control.recv_multipart()
-            self._handle(identity, control.decode(data))
+            identity, *frames = self._control.recv_multipart()
+            self._handle(identity, control.decode(b''.join(frames)))
 
     def _handle(self, identity: bytes, message: list[Any]) -> None:
         match message:
@@ -185,8 +192,10 @@ class DirectReader:
         if source is not None:
             self._held -= 1
             source.acks.append(delivery.batch.number)
+            self._acks_due += 1
 
     def _send_due(self) -> None:
+        self._acks_due = 0
         for source in self._sources.values():
             if source.acks:
                 self._tell(source.control, control.ACK, source.acks)

@@ -96,18 +96,23 @@ class DirectWriter:
             self._write_end(batch)
             return
         limit = time.monotonic() + timeout
-        while not self._takes(batch):
+        while (takers := self._takers(batch)) is None:
             if (left := limit - time.monotonic()) <= 0:
                 raise ChannelFull(self._why_full(timeout))
             self.pump(min(_POLL, left), waiting=True)
-        self._ledger.add(batch, self._groups())
-        self._hand_out()
+        self._ledger.add(batch, takers)
+        for group, peer in takers.items():
+            peer.send(self._ledger.hand_out(batch.number, group, peer.name))
 
-    def _takes(self, batch: Batch) -> bool:
-        groups = self._groups()
-        return bool(groups) and all(
-            not self._ledger.queue(group) and self._choose(group, batch) for group in groups
-        )
+    def _takers(self, batch: Batch) -> dict[str, Peer] | None:
+        """A reader of each group with credit for the batch; `None` if one has to wait."""
+        takers: dict[str, Peer] = {}
+        for group in self._groups():
+            peer = None if self._ledger.queue(group) else self._choose(group, batch)
+            if peer is None:
+                return None
+            takers[group] = peer
+        return takers or None
 
     def _choose(self, group: str, batch: Batch) -> Peer | None:
         """The reader with the least in flight that has credit for the batch."""
@@ -164,7 +169,7 @@ class DirectWriter:
         self._hand_out()
 
     def _serve(self, peer: Peer, socket: zmq.Socket[bytes]) -> None:
-        if socket is peer.monitor:
+        if socket in peer.monitors:
             self._follow_connection(peer)
         elif socket is peer.control:
             while has_input(peer.control):
@@ -175,14 +180,12 @@ class DirectWriter:
                 self._receive_reply(peer.data)
 
     def _follow_connection(self, peer: Peer) -> None:
-        news = peer.read_monitor()
+        news = peer.read_monitors()
         if news == 'back' and peer.lost_at is not None:
             self._resume(peer)
         elif news == 'refused':
             # The reader may not have heard of our key yet: meet it anew in a moment.
             peer.lost_at = time.monotonic() - _GRACE + _AGAIN
-        elif news == 'lost' and peer.lost_at is None:
-            peer.lost_at = time.monotonic()
 
     def _receive_reply(self, socket: zmq.Socket[bytes]) -> None:
         frames = socket.recv_multipart(copy=False)
@@ -241,7 +244,7 @@ class DirectWriter:
             self._ledger.take_back(number, group, peer.name)
             self._redelivered += 1
         del self._peers[peer.name]
-        for socket in (peer.control, peer.data, peer.monitor):
+        for socket in (peer.control, peer.data, *peer.monitors):
             self._poller.unregister(socket)
             del self._by_socket[socket]
         peer.close(linger=False)
@@ -264,7 +267,7 @@ class DirectWriter:
 
     def _meet(self, member: Member) -> None:
         peer = self._peers[member.name] = Peer(self._context, self._keys, self._end, member)
-        for socket in (peer.control, peer.data, peer.monitor):
+        for socket in (peer.control, peer.data, *peer.monitors):
             self._poller.register(socket, zmq.POLLIN)
             self._by_socket[socket] = peer
 

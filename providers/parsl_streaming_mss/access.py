@@ -36,7 +36,12 @@ class Access:
             secrets: `Provision.secrets`.
         """
         endpoint = Endpoint(
-            public['host'], public['port'], public['tls'], secrets['user'], secrets['password']
+            public['host'],
+            public['port'],
+            public['tls'],
+            secrets['user'],
+            secrets['password'],
+            secrets['authorities'],
         )
         scripts = Scripts(functions=public['functions'])
         return cls(endpoint, Keys.of(channel, public['run']), scripts)

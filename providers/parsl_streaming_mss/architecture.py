@@ -6,10 +6,13 @@ import secrets
 import threading
 from contextlib import closing
 from contextlib import suppress
+from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import ClassVar
 
 from parsl_streaming.errors import BrokerUnavailable
+from parsl_streaming.errors import ConfigError
 from parsl_streaming.errors import UsageError
 from parsl_streaming.seam import Batch
 from parsl_streaming.seam import EndContext
@@ -25,6 +28,8 @@ from parsl_streaming_mss.connect import check_suitable
 from parsl_streaming_mss.connect import connect
 from parsl_streaming_mss.entry import batch_of
 from parsl_streaming_mss.errors import checked
+from parsl_streaming_mss.files import read_authorities
+from parsl_streaming_mss.files import read_password
 from parsl_streaming_mss.keys import Keys
 from parsl_streaming_mss.reader import ManagedReader
 from parsl_streaming_mss.script import Scripts
@@ -45,11 +50,14 @@ class ManagedStreaming:
 
     Args:
         url: `redis://` or `rediss://` url of a facility's broker; `None` starts our own.
+        password_file: File with the password of the url's user, which only we can read.
+        ca_file: Certificates (PEM) of the authorities of a `rediss://` broker; those of
+            the machine if `None`.
         directory: Where the files of our own broker go; a temporary directory if `None`.
         maxmemory_bytes: Most memory of our own broker; half of the machine's if `None`.
 
     Raises:
-        ConfigError: The url is none.
+        ConfigError: The url is none, or the options do not fit it.
     """
 
     name: str = 'mss'
@@ -62,23 +70,48 @@ class ManagedStreaming:
         self,
         *,
         url: str | None = None,
+        password_file: Path | str | None = None,
+        ca_file: Path | str | None = None,
         directory: Path | None = None,
         maxmemory_bytes: int | None = None,
     ) -> None:
         self._facility = Endpoint.of_url(url) if url else None
+        self._password_file = Path(password_file) if password_file else None
+        self._ca_file = Path(ca_file) if ca_file else None
+        self._administrator: Endpoint | None = None
+        self._check_options()
         self._directory = Path(directory) if directory else None
         self._maxmemory_bytes = maxmemory_bytes
         self._brokers: dict[tuple[str, bool], Broker] = {}
         self._channels: dict[str, Access] = {}
 
+    def _check_options(self) -> None:
+        wrong = None
+        if self._password_file and (self._facility is None or self._facility.password):
+            wrong = 'password_file: needs a url, without a password in it'
+        if self._ca_file and (self._facility is None or not self._facility.tls):
+            wrong = 'ca_file: needs a url that starts with rediss://'
+        if wrong:
+            msg = f'options of the architecture mss: {wrong}'
+            raise ConfigError(msg)
+
     def refuse(self, channel: ChannelSpec, source: Site, target: Site) -> str | None:
-        """Why the broker cannot be reached from both sites, or `None`."""
-        if self._facility is None and source.network != target.network:
+        """Why the broker cannot be reached from both sites, or only in clear, or `None`."""
+        if self._facility:
+            return None
+        if source.network != target.network:
             return (
                 f'the embedded broker serves one network, but {source.name!r} is in '
                 f'{source.network!r} and {target.name!r} in {target.network!r}; set the url of a '
                 f'broker that both reach'
             )
+        for site in (source, target):
+            if far := [address for address in site.addresses if not _is_loopback(address)]:
+                return (
+                    f'the embedded broker has no TLS, so it serves one host, but {site.name!r} '
+                    f'declares {far[0]}; set the url of a broker with TLS (rediss://), or, if '
+                    f'all runs on one host, declare loopback addresses only'
+                )
         return None
 
     def provision(self, channel: ChannelSpec, source: Site, target: Site) -> Provision:
@@ -87,10 +120,11 @@ class ManagedStreaming:
         Raises:
             BrokerUnavailable: There is none.
             BrokerUnsuitable: It is too old, or could lose data.
-            NotAuthorised: It refuses our user.
+            NotAuthorised: It refuses our user, or others can read the password file.
+            ConfigError: A file of the options does not hold what it should.
         """
         durable = channel.durability is Durability.DISK
-        endpoint = self._facility or self._own_broker(source, target, durable=durable).endpoint
+        endpoint = self._administration() or self._own_broker(source, target, durable=durable)
         keys = Keys.of(channel.name, run := secrets.token_hex(4))
         with closing(connect(endpoint)) as connection:
             version = check_suitable(connection, endpoint, durable=durable)
@@ -99,10 +133,23 @@ class ManagedStreaming:
             user, password = make_user(connection, endpoint, access)
         self._channels[channel.name] = access
         return Provision(
-            _public(endpoint, version, run, scripts), {'user': user, 'password': password}
+            _public(endpoint, version, run, scripts),
+            {'user': user, 'password': password, 'authorities': endpoint.authorities},
         )
 
-    def _own_broker(self, source: Site, target: Site, *, durable: bool) -> Broker:
+    def _administration(self) -> Endpoint | None:
+        """The facility's broker, if any, with what the files say; they are read once."""
+        with self._lock:
+            if self._facility and self._administrator is None:
+                endpoint = self._facility
+                if self._password_file:
+                    endpoint = replace(endpoint, password=read_password(self._password_file))
+                if self._ca_file:
+                    endpoint = replace(endpoint, authorities=read_authorities(self._ca_file))
+                self._administrator = endpoint
+            return self._administrator
+
+    def _own_broker(self, source: Site, target: Site, *, durable: bool) -> Endpoint:
         host = _listen_address(source, target)
         with self._lock:
             if (host, durable) not in self._brokers:
@@ -112,7 +159,7 @@ class ManagedStreaming:
                     directory=self._directory,
                     maxmemory_bytes=self._maxmemory_bytes,
                 )
-            return self._brokers[host, durable]
+            return self._brokers[host, durable].endpoint
 
     def release(self, channel: ChannelSpec) -> None:
         """Remove the channel's keys, those of a replayable channel too, and its user.
@@ -188,6 +235,13 @@ def _public(endpoint: Endpoint, version: str, run: str, scripts: Scripts) -> dic
 
 
 def _listen_address(source: Site, target: Site) -> str:
-    """The first declared address that is not loopback, if any: both sites must reach it."""
+    """The first declared loopback address; never another: passwords travel in clear."""
     declared = (*target.addresses, *source.addresses)
-    return next((a for a in declared if not a.startswith('127.') and a != '::1'), _LOOPBACK)
+    return next(filter(_is_loopback, declared), _LOOPBACK)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:  # The name of a host or an interface.
+        return address == 'localhost'

@@ -10,14 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -26,6 +23,7 @@ from parsl_streaming.errors import BrokerUnavailable
 from parsl_streaming.errors import StreamingError
 from parsl_streaming_mss.connect import Endpoint
 from parsl_streaming_mss.connect import connect
+from parsl_streaming_mss.folder import Folder
 from parsl_streaming_mss.program import find_program
 
 START_TIMEOUT: Final = 20.0
@@ -74,11 +72,11 @@ class Broker:
         self._program = find_program()
         self._durable = durable
         self._maxmemory = maxmemory_bytes or _half_of_memory()
-        self._directory = _make_directory(directory)
+        self._folder = Folder(directory)
+        self._directory = self._folder.path
         self._log = self._directory / 'broker.log'
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._cleanup = weakref.finalize(self, _remove, self._directory, os.getpid())
         self.endpoint = Endpoint(host, _free_port(host), password=secrets.token_urlsafe(24))
         self._write_files()
         self._supervisor = threading.Thread(target=self._supervise, name='broker', daemon=True)
@@ -159,18 +157,7 @@ class Broker:
             if process := self._process:
                 process.terminate() if time.monotonic() < deadline else process.kill()
             self._supervisor.join(0.05)
-        self._cleanup()
-
-
-def _make_directory(parent: Path | None) -> Path:
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix='broker-', dir=parent))
-
-
-def _remove(directory: Path, owner: int) -> None:
-    if os.getpid() == owner:  # A forked child must not remove what its parent still uses.
-        shutil.rmtree(directory, ignore_errors=True)
+        self._folder.close()
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from parsl_streaming.errors import BrokerUnavailable
 from parsl_streaming.errors import BrokerUnsuitable
 from parsl_streaming.errors import ConfigError
+from parsl_streaming.errors import NotAuthorised
 from parsl_streaming_mss.errors import broker_error
 from parsl_streaming_mss.errors import checked
 from parsl_streaming_mss.program import OLDEST
@@ -42,6 +43,8 @@ class Endpoint:
         tls: Whether it speaks TLS.
         user: User name; empty for the default user.
         password: Password; empty for none.
+        authorities: Certificates (PEM) of those who may vouch for the broker; empty for
+            those of the machine.
     """
 
     host: str
@@ -49,6 +52,7 @@ class Endpoint:
     tls: bool = False
     user: str = ''
     password: str = field(default='', repr=False)
+    authorities: str = field(default='', repr=False)
 
     @classmethod
     def of_url(cls, url: str) -> Self:
@@ -64,7 +68,7 @@ class Endpoint:
             port = 0
         path_ok = parts.path in ('', '/', '/0') and not parts.query
         if parts.scheme not in ('redis', 'rediss') or not parts.hostname or not port or not path_ok:
-            msg = 'url of the broker: must read redis[s]://[user:password@]host[:port], database 0'
+            msg = 'url of the broker: must read redis[s]://[user@]host[:port], database 0'
             raise ConfigError(msg)
         user, password = unquote(parts.username or ''), unquote(parts.password or '')
         return cls(parts.hostname, port, parts.scheme == 'rediss', user, password)
@@ -85,11 +89,17 @@ def connect(
 
     Raises:
         BrokerUnavailable: Nothing answers there, or it is still reading its files.
-        NotAuthorised: User or password is wrong.
+        NotAuthorised: User or password is wrong, or the broker's certificate is.
     """
     try:
         connection = Connection(_open(endpoint, timeout), buffer_bytes)
         reply = _log_in(connection, endpoint, timeout)
+    except ssl.SSLCertVerificationError as error:
+        msg = (
+            f'the broker at {endpoint} did not prove who it is ({error.verify_message}); name its '
+            'authority by ca_file, and its host in the url as its certificate does'
+        )
+        raise NotAuthorised(msg) from error
     except OSError as error:
         msg = f'no broker answers at {endpoint} ({error}); check that it runs and is reachable'
         raise BrokerUnavailable(msg) from error
@@ -105,7 +115,7 @@ def _open(endpoint: Endpoint, timeout: float) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _avoid_pacing(sock)
         if endpoint.tls:
-            context = ssl.create_default_context()
+            context = ssl.create_default_context(cadata=endpoint.authorities or None)
             sock = context.wrap_socket(sock, server_hostname=endpoint.host)
         sock.settimeout(IO_TIMEOUT)
     except OSError:

@@ -44,7 +44,7 @@ class Directory:
         self._looked = float('-inf')
         self._first_look = True
         self._known: set[str] = set()
-        self._grouped: set[str] = set()
+        self._grouped: dict[str, None] = {}  # In this order they are read.
         self._done: set[str] = set()
         self._ended: set[str] = set()
 
@@ -80,7 +80,8 @@ class Directory:
     def _on_streams(self, reply: Any) -> None:
         self._check(reply)
         fresh = {bytes(stream).decode() for stream in reply} - self._known
-        for stream in fresh:
+        # Of streams found together, those of older incarnations are read first.
+        for stream in sorted(fresh, key=lambda stream: self._access.keys.name_of(stream).epoch):
             self._known.add(stream)
             command: list[Argument] = ['XGROUP', 'CREATE', stream, self._end.group, '0']
             self._line.add(partial(self._on_group, stream), command)
@@ -106,7 +107,7 @@ class Directory:
             raise BrokerDataLost(msg)
         if not (isinstance(reply, ErrorReply) and reply.code == 'BUSYGROUP'):
             self._check(reply)
-        self._grouped.add(stream)
+        self._grouped[stream] = None
 
     def _check(self, reply: Any) -> None:
         if isinstance(reply, ErrorReply):
@@ -118,7 +119,7 @@ class Directory:
         for field, value in pairs(reply).items():
             ended = field.decode()
             streams = self._streams_of(ended)
-            if ended not in self._ended and streams <= self._grouped:
+            if ended not in self._ended and streams <= self._grouped.keys():
                 handler = partial(self._on_drained, deliver, ended, streams, value)
                 keys, group = sorted(streams), [self._end.group]
                 self._line.add(handler, self._access.scripts.call('drained', keys, group))
@@ -145,7 +146,7 @@ class Directory:
 
     def restore(self) -> None:
         """After a new connection: look again at once, and again for what was not answered."""
-        self._known &= self._grouped
+        self._known &= self._grouped.keys()
         self._looked = float('-inf')
 
 

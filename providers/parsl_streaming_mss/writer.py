@@ -312,6 +312,7 @@ class ManagedWriter:
 
         Args:
             timeout: Longest wait in seconds (at most 0.1) for one of them.
+            waiting: Of no use here: credit is what the broker says is settled.
         """
         deadline = time.monotonic() + min(timeout, LONGEST_WAIT)
         seen, pause = self._events, _FIRST_PAUSE

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import parsl_streaming
-import parsl_streaming.testing  # noqa: F401 (registers the in-memory architecture)
+import parsl_streaming.testing  # registers the in-memory architecture
 from parsl_streaming import architectures
 from parsl_streaming.ends import open_reader
 from parsl_streaming.ends import open_writer

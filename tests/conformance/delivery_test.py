@@ -28,7 +28,7 @@ VALUES = [
     {'a': 1, 2: 'b'},
     datetime(2026, 1, 2, tzinfo=UTC),
 ]
-ARRAYS = [
+ARRAYS: list[Any] = [
     np.arange(6.0).reshape(2, 3),
     np.float32(2.5),
     np.arange(3, dtype='>u2'),
@@ -39,7 +39,7 @@ ARRAYS = [
 
 
 @pytest.mark.parametrize('sealed', [True, False], ids=['sealed', 'unsealed'])
-def test_everything_sent_arrives_once_and_in_order(stage: Stages, sealed: bool) -> None:
+def test_everything_sent_arrives_once_and_in_order(stage: Stages, *, sealed: bool) -> None:
     here = stage(sealed=sealed, batch_messages=16)
     got = here.read()
     sent = here.send(*range(500))

@@ -78,7 +78,7 @@ def test_drop_oldest_drops_what_has_not_left_and_counts_it(stage: Stages) -> Non
     assert got[-1] == 99
 
 
-def test_flush_returns_when_everything_is_acknowledged(stage: Stages, stores: bool) -> None:
+def test_flush_returns_when_everything_is_acknowledged(stage: Stages, *, stores: bool) -> None:
     here = stage()
     got = here.read()
     writer = here.writer()
@@ -91,7 +91,7 @@ def test_flush_returns_when_everything_is_acknowledged(stage: Stages, stores: bo
 
 
 def test_flush_without_a_reader_times_out_and_keeps_everything(
-    stage: Stages, stores: bool
+    stage: Stages, *, stores: bool
 ) -> None:
     if stores:
         pytest.skip('stored messages are safe without a reader')

@@ -100,7 +100,7 @@ def test_a_request_that_is_settled_without_a_reply_is_rejected(stage: Stages, se
     refuse = {'ack': lambda m: m.ack(), 'reject': lambda m: m.reject('not today')}
     here.read(body=refuse[settle])
     writer = here.writer()
-    with pytest.raises(RequestRejected, match='without a reply|not today'):
+    with pytest.raises(RequestRejected, match=r'without a reply|not today'):
         writer.request('please').result(10)
     writer.close()
 
@@ -137,9 +137,7 @@ def test_only_a_request_has_a_reply(stage: Stages) -> None:
 def test_a_gather_gives_one_reply_from_every_reader(stage: Stages) -> None:
     here = stage(pattern='gather', readers=3)
     for factor in (1, 10, 100):
-        here.read(
-            here.reader(f'r{factor}'), body=lambda m, f=factor: m.reply(m.value * f)
-        )
+        here.read(here.reader(f'r{factor}'), body=lambda m, f=factor: m.reply(m.value * f))
     writer = here.writer()
     replies = [writer.request(i) for i in range(10)]
     assert [reply.result(10) for reply in replies] == [[i, 10 * i, 100 * i] for i in range(10)]
@@ -192,3 +190,27 @@ def test_partitions_of_a_reader_that_left_go_to_another(stage: Stages) -> None:
     first.ack()
     leaver.close()
     assert sorted([first.value, *rest.result(20)]) == list(range(100))
+
+
+def test_the_order_of_a_key_survives_readers_that_come_and_go(stage: Stages) -> None:
+    here = stage(pattern='shuffle', partitions=6, batch_messages=2, credit_messages=8)
+    order: list[tuple[int, int]] = []
+    body = lambda message: order.append((message.key, message.value))  # noqa: E731
+    leaver = here.reader()
+    here.read(here.reader(), body=body)
+    writer = here.writer()
+
+    def send() -> None:
+        for i in range(300):
+            writer.send(i, key=i % 7)
+        writer.close()
+
+    sent = here.run(send)
+    for _ in range(20):
+        body(leaver.receive(5))
+    leaver.close()
+    here.read(here.reader(), body=body)
+    sent.result(10)
+    assert len(order) == 300
+    for key in range(7):
+        assert [value for own, value in order if own == key] == list(range(key, 300, 7))

@@ -33,7 +33,7 @@ def _damage_head(batch: Batch) -> Batch:
 @pytest.mark.parametrize('sealed', [True, False], ids=['sealed', 'unsealed'])
 @pytest.mark.parametrize('damage', [_damage_body, _damage_head])
 def test_a_damaged_batch_is_never_delivered_and_the_others_are(
-    stage: Stages, monkeypatch: pytest.MonkeyPatch, sealed: bool, damage: Any
+    stage: Stages, monkeypatch: pytest.MonkeyPatch, *, sealed: bool, damage: Any
 ) -> None:
     here = stage(sealed=sealed, batch_messages=1, max_deliveries=2)
     got = here.read()

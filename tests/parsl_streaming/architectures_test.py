@@ -52,9 +52,10 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     code = 'from parsl_streaming.testing.memory import MemoryStreaming as Far\n'
     (tmp_path / f'{PLUGIN}.py').write_text(code, encoding='utf-8')
     monkeypatch.syspath_prepend(tmp_path)
-    architectures._entry_points.cache_clear()
+    look_again = architectures._entry_points.cache_clear
+    look_again()
     yield
-    architectures._entry_points.cache_clear()
+    look_again()
     sys.modules.pop(PLUGIN, None)
 
 

@@ -28,7 +28,8 @@ def test_no_more_is_in_flight_than_was_granted(
     limit: tuple[int, int], steps: list[tuple[int, int] | None]
 ) -> None:
     """`None` settles the oldest batch; the rest want to be sent."""
-    account, flight = Account(), []
+    account = Account()
+    flight: list[tuple[int, int]] = []
     account.grant(*limit)
     for step in steps:
         if step is None:

@@ -44,7 +44,7 @@ class Link(LinkReader):
 
 def inbox(*deliveries: Delivery, **spec: Any) -> tuple[Inbox, Link]:
     link = Link(*deliveries)  # type: ignore[abstract]
-    values = {'name': 'c', 'source': 'a', 'target': 'b'} | spec
+    values: dict[str, Any] = {'name': 'c', 'source': 'a', 'target': 'b'} | spec
     return Inbox(ChannelSpec(**values), link, Unpacker(CHANNEL, None, 1 << 20)), link
 
 

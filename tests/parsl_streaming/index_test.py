@@ -75,10 +75,9 @@ def test_nothing_but_an_integrity_error_comes_of_garbage(
 ) -> None:
     try:
         index = Index(data, count, body_len)
-    except IntegrityError as error:
-        assert 'not delivered' in str(error)
-    else:
-        assert index.starts[count] == body_len
+    except IntegrityError:
+        return
+    assert index.starts[count] == body_len
 
 
 @given(st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=7), max_leaves=20))

@@ -64,7 +64,7 @@ class Link(LinkWriter):
 
 
 def outbox(link: Link, **spec: Any) -> Outbox:
-    values = {'name': 'c', 'source': 'a', 'target': 'b'} | spec
+    values: dict[str, Any] = {'name': 'c', 'source': 'a', 'target': 'b'} | spec
     return Outbox(ChannelSpec(**values), link, Packer('p', 1, CHANNEL, None))
 
 

@@ -68,7 +68,7 @@ def test_a_gather_waits_for_every_reader_in_order_of_their_names() -> None:
 
 
 @pytest.mark.parametrize('gather', [True, False])
-def test_an_error_rejects_the_request(gather: bool) -> None:
+def test_an_error_rejects_the_request(*, gather: bool) -> None:
     replies = pending(gather=gather)
     reply = expect(replies, 1, readers=2)
     replies.receive(answer('r', (1, None), error='not today'))
@@ -115,8 +115,8 @@ def test_a_reply_that_was_given_up_disturbs_nobody() -> None:
 
 
 def test_waiting_moves_the_traffic() -> None:
-    pumped = []
-    reply = Reply(lambda timeout: pumped.append(timeout))
+    pumped: list[float] = []
+    reply = Reply(pumped.append)
     with pytest.raises(FutureTimeoutError):
         reply.result(0.001)
     assert pumped

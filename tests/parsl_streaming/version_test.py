@@ -8,7 +8,9 @@ from parsl_streaming.version import require_version
 
 
 def test_the_same_version_is_fine() -> None:
-    assert require_version(VERSION, 'site a') is None
+    require_version(VERSION, 'site a')
+    with pytest.raises(VersionMismatch):
+        require_version(VERSION + '.1', 'site a')
 
 
 def test_another_version_is_refused_with_both_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +102,49 @@ def test_a_wrong_password_is_told(architecture: ManagedStreaming) -> None:
     assert 'wrong@' not in str(caught.value)
 
 
+def test_a_password_comes_from_a_file_and_is_shown_nowhere(
+    architecture: ManagedStreaming, stage: Any, tmp_path: Path
+) -> None:
+    (broker,) = architecture._brokers.values()
+    password = broker.endpoint.password
+    secret = tmp_path / 'secret'
+    secret.touch(0o600)
+    secret.write_text(f'{password}\n')
+    url = f'redis://default@{broker.endpoint.host}:{broker.endpoint.port}/0'
+    facility = ManagedStreaming(url=url, password_file=str(secret))
+    here = stage(architecture=facility)
+    secret.unlink()  # It is read once.
+    other = facility.provision(replace(here.channel, name='other'), Site(name='a'), Site(name='b'))
+    assert other.secrets['password'] != password
+    shown = repr((here.provision.public, facility._channels, facility._administrator))
+    assert password not in shown
+    facility.release(replace(here.channel, name='other'))
+
+
+def test_a_password_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    secret = tmp_path / 'secret'
+    secret.write_text('s3cret')
+    secret.chmod(0o644)
+    facility = ManagedStreaming(url='redis://h', password_file=secret)
+    with pytest.raises(NotAuthorised, match='chmod 600'):
+        facility.provision(make_channel(), Site(name='a'), Site(name='b'))
+
+
+@pytest.mark.parametrize(
+    ('options', 'why'),
+    [
+        ({'password_file': 'p'}, 'needs a url'),
+        ({'password_file': 'p', 'url': 'redis://u:secret@h'}, 'without a password'),
+        ({'ca_file': 'c', 'url': 'redis://h'}, 'rediss://'),
+        ({'ca_file': 'c'}, 'rediss://'),
+    ],
+)
+def test_options_that_do_not_fit_are_told(options: dict[str, str], why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as caught:
+        ManagedStreaming(**options)
+    assert 'secret' not in str(caught.value)
+
+
 def make_channel() -> Any:
     return ChannelSpec(name='frames', source='a', target='b')
 
@@ -116,3 +160,28 @@ def test_the_embedded_broker_serves_one_network() -> None:
     assert own.refuse(make_channel(), near, near) is None
     assert 'set the url' in (own.refuse(make_channel(), near, far) or '')
     assert facility.refuse(make_channel(), near, far) is None
+
+
+@pytest.mark.parametrize('address', ['192.0.2.17', 'eth0', 'node7.example.org', '2001:db8::1'])
+def test_the_embedded_broker_serves_one_host(address: str) -> None:
+    own, facility = ManagedStreaming(), ManagedStreaming(url='rediss://h')
+    here, there = Site(name='a'), Site(name='b', addresses=('127.0.0.1', address))
+    for sites in ((here, there), (there, here)):
+        reason = own.refuse(make_channel(), *sites) or ''
+        assert f"no TLS, so it serves one host, but 'b' declares {address}" in reason
+        assert 'rediss://' in reason
+        assert facility.refuse(make_channel(), *sites) is None
+
+
+@pytest.mark.parametrize('address', ['127.0.0.1', '127.0.0.2', '::1', 'localhost'])
+def test_the_embedded_broker_serves_loopback(address: str) -> None:
+    site = Site(name='a', addresses=(address,))
+    assert ManagedStreaming().refuse(make_channel(), site, site) is None
+
+
+def test_the_embedded_broker_never_listens_elsewhere() -> None:
+    own = ManagedStreaming()
+    far = Site(name='a', addresses=('0.0.0.0', 'localhost'))
+    provision = own.provision(make_channel(), far, far)
+    own.close()
+    assert provision.public['host'] == 'localhost'

@@ -382,3 +382,12 @@ def test_a_damaged_entry_is_told_and_the_others_flow_on(stage: Any, tools: Any) 
     with pytest.raises(IntegrityError, match='no writer made'):
         tools.take(reader, 1)
     assert tools.numbers(tools.take(reader, 1)) == [1]
+
+
+def test_what_an_older_incarnation_stored_is_read_first(stage: Any, tools: Any) -> None:
+    here = stage()
+    here.declare('r')
+    for epoch in range(10):
+        tools.store(here.writer(epoch=epoch), tools.make_batch(1, epoch=epoch))
+    epochs = [delivery.batch.epoch for delivery in tools.take(here.reader(), 10)]
+    assert epochs == list(range(10))
