@@ -284,7 +284,8 @@ class LinkReader(Protocol):
         """Keep leases and credit fresh while the consumer is busy; never waits."""
 
     def statistics(self) -> dict[str, int]:
-        """Counters of this link."""
+        """Counters of this link; none unless it has some of its own."""
+        return {}
 
     def close(self) -> None:
         """Send what is due and free every resource; idempotent, bounded in time."""
@@ -316,11 +317,12 @@ class Architecture(Protocol):
     can_replay: bool
 
     def refuse(self, channel: ChannelSpec, source: Site, target: Site) -> str | None:
-        """Why this architecture cannot carry the channel between these sites, or `None`.
+        """Why this architecture cannot carry the channel between these sites; `None` if it can.
 
         Declared durability, pattern and replay are compared by the policy; this
         is for the rest, such as reachability.
         """
+        return None
 
     def provision(self, channel: ChannelSpec, source: Site, target: Site) -> Provision:
         """Make the channel ready: start or find its service.
@@ -334,6 +336,7 @@ class Architecture(Protocol):
 
     def dead_letters(self, channel: ChannelSpec) -> list[Batch]:
         """The dead letters that the architecture itself stores, oldest first."""
+        return []
 
     def open_writer(self, end: EndContext) -> LinkWriter:
         """Open a producer's end."""

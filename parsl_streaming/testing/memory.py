@@ -41,7 +41,6 @@ class _Channel(threading.Condition):
     def __init__(self) -> None:
         super().__init__()
         self.streams: dict[tuple[str, int], _Stream] = defaultdict(_Stream)
-        self.letters: list[Batch] = []
 
 
 class MemoryWriter(seam.LinkWriter):
@@ -167,17 +166,14 @@ class MemoryReader(seam.LinkReader):
 
     def extend(self, delivery: Delivery) -> None: ...
 
+    def pump(self) -> None: ...
+
     def bury(self, delivery: Delivery, letter: Batch) -> None:
-        self._channel.letters.append(letter)
+        self._end.rendezvous.bury(letter)
 
     def reply(self, delivery: Delivery, batch: Batch) -> None:
         with self._stream(delivery) as stream:
             stream.replies.append(batch)
-
-    def pump(self) -> None: ...
-
-    def statistics(self) -> dict[str, int]:
-        return {}
 
     def close(self) -> None:
         with self._channel:
@@ -198,8 +194,6 @@ class MemoryStreaming(seam.Architecture):
     def __init__(self) -> None:
         self._provisioned: dict[str, str] = {}
 
-    def refuse(self, channel: ChannelSpec, source: Site, target: Site) -> str | None: ...
-
     def provision(self, channel: ChannelSpec, source: Site, target: Site) -> seam.Provision:
         place = self._provisioned[channel.name] = secrets.token_hex(8)
         self._channels[place] = _Channel()
@@ -208,13 +202,8 @@ class MemoryStreaming(seam.Architecture):
     def release(self, channel: ChannelSpec) -> None:
         self._channels.pop(self._provisioned.pop(channel.name, ''), None)
 
-    def dead_letters(self, channel: ChannelSpec) -> list[Batch]:
-        return self._channels[self._provisioned[channel.name]].letters
-
     def open_writer(self, end: seam.EndContext) -> MemoryWriter:
         return MemoryWriter(end, self._channels[end.public['place']])
 
     def open_reader(self, end: seam.EndContext) -> MemoryReader:
         return MemoryReader(end, self._channels[end.public['place']])
-
-    def close(self) -> None: ...

@@ -146,8 +146,7 @@ def test_a_gather_gives_one_reply_from_every_reader(stage: Stages) -> None:
 
 def test_a_key_always_goes_to_one_reader_in_order(stage: Stages) -> None:
     here = stage(pattern='shuffle', partitions=8, readers=3, batch_messages=4)
-    body = lambda message: (message.key, message.value)  # noqa: E731
-    results = [here.read(here.reader(), body=body) for _ in range(3)]
+    results = [here.read(here.reader(), body=lambda m: (m.key, m.value)) for _ in range(3)]
     writer = here.writer()
 
     def send() -> None:
@@ -195,9 +194,12 @@ def test_partitions_of_a_reader_that_left_go_to_another(stage: Stages) -> None:
 def test_the_order_of_a_key_survives_readers_that_come_and_go(stage: Stages) -> None:
     here = stage(pattern='shuffle', partitions=6, batch_messages=2, credit_messages=8)
     order: list[tuple[int, int]] = []
-    body = lambda message: order.append((message.key, message.value))  # noqa: E731
+
+    def body(message: Any) -> None:
+        order.append((message.key, message.value))
+
     leaver = here.reader()
-    here.read(here.reader(), body=body)
+    stayer = here.read(here.reader(), body=body)
     writer = here.writer()
 
     def send() -> None:
@@ -209,8 +211,9 @@ def test_the_order_of_a_key_survives_readers_that_come_and_go(stage: Stages) -> 
     for _ in range(20):
         body(leaver.receive(5))
     leaver.close()
-    here.read(here.reader(), body=body)
-    sent.result(10)
+    joiner = here.read(here.reader(), body=body)
+    for done in (sent, stayer, joiner):
+        done.result(10)
     assert len(order) == 300
     for key in range(7):
         assert [value for own, value in order if own == key] == list(range(key, 300, 7))
