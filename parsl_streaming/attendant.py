@@ -156,10 +156,14 @@ class Attendant:
         self._thread.start()
 
     def leave(
-        self, statistics: WriterStatistics | ReaderStatistics, end: Batch | None = None
+        self,
+        statistics: WriterStatistics | ReaderStatistics,
+        end: Batch | None = None,
+        *,
+        lost: bool = False,
     ) -> None:
         """The end is done: tell the registry, and stop."""
-        request: dict[str, Any] = {'op': 'leave', 'statistics': as_dict(statistics)}
+        request: dict[str, Any] = {'op': 'leave', 'statistics': as_dict(statistics), 'lost': lost}
         if end is not None:
             request['end'] = [bytes(end.head), bytes(end.body)]
         self._post(request)

@@ -38,6 +38,7 @@ def load(
 
     Raises:
         ConfigError: The configuration is wrong; the message lists every mistake.
+        NoRoute: No architecture may carry a channel.
     """
     with Session(load_config(source), architecture) as session:
         with _lock:

@@ -43,8 +43,8 @@ class ReaderAttendance(Protocol):
     def view(self) -> View:
         """Who is on the channel."""
 
-    def leave(self, statistics: ReaderStatistics) -> None:
-        """The reader is done."""
+    def leave(self, statistics: ReaderStatistics, *, lost: bool = False) -> None:
+        """The reader is done; if `lost`, another may come under its name."""
 
 
 class Output(Protocol):
@@ -351,14 +351,18 @@ class Reader:
             finally:
                 self._shut()
 
-    def abandon(self) -> None:
-        """Close after a failure: what is not safely dealt with is delivered again elsewhere."""
+    def abandon(self, *, retry: bool = False) -> None:
+        """Close after a failure: what is not safely dealt with is delivered again elsewhere.
+
+        Args:
+            retry: The task may be tried again; its share of a broadcast waits for that.
+        """
         with self._lock:
             if not self._closed:
                 self._last = None
-                self._shut()
+                self._shut(lost=retry)
 
-    def _shut(self) -> None:
+    def _shut(self, *, lost: bool = False) -> None:
         for holding, _ in self._deferred:
             self._link.release(holding.delivery, holding.record & ~holding.settled)
         for holding in list(self._inbox.holdings.values()):
@@ -366,7 +370,7 @@ class Reader:
             self._inbox.give_back(holding)
         self._closed = True
         self._link.close()
-        self._attendance.leave(self._inbox.statistics)
+        self._attendance.leave(self._inbox.statistics, lost=lost)
 
     def tick(self) -> bool:
         """Look after the end in the background; says whether work is waiting."""

@@ -181,7 +181,8 @@ class Registry:
             case 'leave':
                 self._forget(peer)
                 contact = {'end': request['end']} if 'end' in request else {}
-                channel.set_state(role, end, epoch, 'closed', **contact)
+                state = 'lost' if request.get('lost') else 'closed'
+                channel.set_state(role, end, epoch, state, **contact)
                 return {'left': True}
         return None
 

@@ -64,6 +64,10 @@ class Session:
     Args:
         config: The checked configuration.
         architecture: Pins the architecture of every channel that pins none itself.
+
+    Raises:
+        ConfigError: A channel pins an architecture that cannot give what it declares.
+        NoRoute: No architecture may carry a channel; the message says what would have to change.
     """
 
     def __init__(self, config: Config, architecture: str | None = None) -> None:
@@ -75,6 +79,9 @@ class Session:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._architectures = Catalogue(config.options, config.origin)
+        self._decisions = {
+            channel.name: self._decide(channel) for channel in config.channels.values()
+        }
         self._routes: dict[str, Future[Route]] = {}
         self._closed = False
         self.directory = Path(config.session.directory).absolute() / self.id
@@ -111,12 +118,17 @@ class Session:
                 self._routes[name] = self._provisioner.submit(self._provision, channel)
             return self._routes[name]
 
-    def _provision(self, channel: ChannelSpec) -> Route:
-        pinned = self._pin is not None and channel.architecture is None
-        if pinned:
+    def _decide(self, channel: ChannelSpec) -> Decision:
+        """Ask the policy at once, so that a channel without a route is refused at load."""
+        if channel.architecture is None:
             channel = replace(channel, architecture=self._pin)
         source, target = self.config.ends(channel)
-        decision = choose(channel, source, target, self.config.rules, self._architectures)
+        return choose(channel, source, target, self.config.rules, self._architectures)
+
+    def _provision(self, channel: ChannelSpec) -> Route:
+        decision = self._decisions[channel.name]
+        pinned = decision.pinned and channel.architecture is None
+        channel = decision.channel
         failures: dict[str, str] = {}
         for name in decision.candidates:
             try:

@@ -51,7 +51,7 @@ def task_ends(tickets: dict[str, Ticket], *, manual: bool = False) -> Iterator[E
     except BaseException as error:
         reason = f'{type(error).__name__}: {error}'
         for reader in readers.values():
-            _quietly(reader.abandon)
+            _quietly(partial(reader.abandon, retry=True))
         for writer in writers.values():
             _quietly(partial(writer.abort, reason, retry=True))
         raise

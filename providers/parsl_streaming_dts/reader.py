@@ -25,6 +25,7 @@ from parsl_streaming_dts.peer import send_body
 _AGAIN_SECONDS: Final = 1.0
 _ACKS_AT_ONCE: Final = 8
 """Acknowledgements that wait while there is more to read; otherwise they leave at once."""
+_MOST_UNREAD: Final = 1000
 _MAX_HEAD_BYTES: Final = 64 << 20
 
 
@@ -69,7 +70,7 @@ class DirectReader:
     def _listen(self) -> list[tuple[str, int, int]]:
         for socket in (self._control, self._data):
             socket.sndhwm = 0
-            socket.rcvhwm = 0
+            socket.rcvhwm = _MOST_UNREAD  # credit keeps writers below; strangers have none
             socket.linger = LINGER_MS
             socket.setsockopt(zmq.IPV6, 1)
             curve.set_heartbeat(socket, self._end.channel.lease)

@@ -201,7 +201,8 @@ class DirectWriter:
         match message:
             case [control.ACK, list(numbers)]:
                 for number in numbers:
-                    self._settle(peer, number)
+                    if isinstance(number, int):
+                        self._settle(peer, number)
             case [control.GRANT, int(messages), int(nbytes)]:
                 peer.grant(messages, nbytes)
             case [control.MARK, int(number), bytes(mask)]:

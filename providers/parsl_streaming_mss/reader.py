@@ -242,13 +242,13 @@ class ManagedReader:
 
     def mark(self, delivery: Delivery, settled: int) -> None:
         """Record which messages need no redelivery, should this consumer die."""
-        delivery.settled |= settled
+        delivery.settled = settled
         if self._holds(delivery):
             self._outbox.mark(delivery.token, delivery.settled)
 
     def release(self, delivery: Delivery, settled: int) -> None:
         """Give the delivery back, at once; another reader gets it at its next read."""
-        delivery.settled |= settled
+        delivery.settled = settled
         self._let_go(delivery, lambda: self._give_back(delivery, delivery.deliveries))
         self.pump()
 

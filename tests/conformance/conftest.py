@@ -50,11 +50,14 @@ class Stage:
         self,
         name: str | None = None,
         *,
+        call: str | None = None,
         group: str | None = None,
         start: str | None = None,
         manual: bool = False,
     ) -> Reader:
-        ticket = self.session.ticket(CHANNEL, 'reader', name=name, group=group, start=start)
+        ticket = self.session.ticket(
+            CHANNEL, 'reader', name=name, call=call, group=group, start=start
+        )
         self.readers.append(open_reader(ticket.result(PATIENCE), manual=manual))
         return self.readers[-1]
 

@@ -18,6 +18,7 @@ from parsl_streaming.architectures import unregister
 from parsl_streaming.config import load_config
 from parsl_streaming.curve import KeyPair
 from parsl_streaming.errors import BrokerUnavailable
+from parsl_streaming.errors import ConfigError
 from parsl_streaming.errors import NoRoute
 from parsl_streaming.errors import NotAuthorised
 from parsl_streaming.errors import UnknownChannel
@@ -95,6 +96,15 @@ def test_next_candidate_is_tried_and_the_fallback_is_told(tmp_path: Path, diffic
         outcome = session.outcomes['frames']
     assert outcome.architecture == 'memory'
     assert dict(outcome.failures) == {'difficult': 'provision failed'}
+
+
+def test_a_promise_that_no_architecture_gives_is_refused_at_load(
+    tmp_path: Path, difficult: Any
+) -> None:
+    with pytest.raises(ConfigError, match='does not give durability "disk"'):
+        _session(tmp_path, frames={'durability': 'disk'})
+    assert difficult.log == []
+    assert not list(tmp_path.rglob('*.key'))
 
 
 def test_nothing_can_be_opened(tmp_path: Path, difficult: Any) -> None:

@@ -49,7 +49,8 @@ class _FakeEnd:
     def close(self) -> None:
         self.note(f'close {self.name}')
 
-    def abandon(self) -> None:
+    def abandon(self, *, retry: bool = False) -> None:
+        assert retry
         self.note(f'abandon {self.name}')
 
     def abort(self, reason: str, *, retry: bool) -> None:
