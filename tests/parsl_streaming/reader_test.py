@@ -90,7 +90,7 @@ class Attendance:
     def __init__(self) -> None:
         self.left = 0
 
-    def leave(self, statistics: object) -> None:
+    def leave(self, statistics: object, *, lost: bool = False) -> None:
         self.left += 1
 
 
