@@ -92,9 +92,9 @@ class Outbox:
 
     def _make_space(self, partition: int, size: int, limit: float) -> None:
         """Get a full batch out of the way, by waiting for credit or by dropping."""
-        batch = self._open[partition]
         if self._channel.on_full is OnFull.DROP_OLDEST:
             self.advance()
+            batch = self._open[partition]
             while self._is_crowded(batch, size):
                 batch.take(1)
                 self.statistics.dropped += 1

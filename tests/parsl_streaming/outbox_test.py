@@ -172,6 +172,16 @@ def test_a_message_that_was_refused_is_not_kept() -> None:
     assert box.statistics.messages == len(accepted)
 
 
+def test_nothing_is_dropped_when_there_is_room_again() -> None:
+    link = Link(0)
+    box = outbox(link, on_full=OnFull.DROP_OLDEST, batch_messages=4)
+    add(box, *[b'x'] * 4)
+    link.free = 10
+    add(box, b'y')
+    assert [batch.count for batch in link.written] == [4]
+    assert box.statistics.dropped == 0
+
+
 def test_the_oldest_are_dropped_where_that_is_declared() -> None:
     link = Link(0)
     box = outbox(link, batch_messages=2, on_full=OnFull.DROP_OLDEST)
