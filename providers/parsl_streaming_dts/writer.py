@@ -48,7 +48,6 @@ class DirectWriter:
         self._seen = -1
         self._view: View | None = None
         self._owing: list[str] = []
-        self._redelivered = 0
         self._waiting = False
         self._closed = False
         end.rendezvous.announce({'key': self._keys.public})
@@ -228,7 +227,6 @@ class DirectWriter:
         self._ledger.mark(number, peer.group, peer.name, settled)
         entry = self._ledger.take_back(number, peer.group, peer.name)
         if entry is not None:
-            self._redelivered += 1
             peer.account.give_back(entry.batch.count, entry.batch.nbytes)
 
     def _resume(self, peer: Peer) -> None:
@@ -241,9 +239,7 @@ class DirectWriter:
 
     def _drop(self, peer: Peer) -> None:
         """The reader is gone: what it held goes to another of its group."""
-        for number, group in self._ledger.held_by(peer.name):
-            self._ledger.take_back(number, group, peer.name)
-            self._redelivered += 1
+        self._ledger.lose(peer.name)
         del self._peers[peer.name]
         for socket in (peer.control, peer.data, *peer.monitors):
             self._poller.unregister(socket)
@@ -274,10 +270,7 @@ class DirectWriter:
 
     def _forgive(self, group: str) -> None:
         """A reader of a broadcast that left takes nothing more; the others go on."""
-        if not self._end.channel.pattern.is_broadcast or self._ready(group):
-            return
-        members = [m for m in self._end.rendezvous.view.of('reader') if m.group == group]
-        if all(member.state in ('closed', 'failed') for member in members):
+        if group not in self._groups() and not self._ready(group):
             self._ledger.forgive(group)
 
     def replies(self) -> list[Batch]:
@@ -287,7 +280,7 @@ class DirectWriter:
 
     def statistics(self) -> dict[str, int]:
         """See `LinkWriter.statistics`."""
-        return {'redelivered': self._redelivered, 'readers': len(self._peers)}
+        return {'redelivered': self._ledger.returned, 'readers': len(self._peers)}
 
     def close(self) -> None:
         """See `LinkWriter.close`."""
