@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Container
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -34,17 +35,21 @@ class Directory:
         line: The reader's connection.
         access: The channel's place in the broker.
         end: What the reader opened.
+        enter: Called with each stream that this reader should read, as soon as it is found.
     """
 
-    def __init__(self, line: Line, access: Access, end: EndContext) -> None:
+    def __init__(
+        self, line: Line, access: Access, end: EndContext, enter: Callable[[str], None]
+    ) -> None:
         self._line = line
         self._access = access
         self._end = end
+        self._enter = enter
         self._seek = _seek_of(end.start)
         self._looked = float('-inf')
         self._first_look = True
         self._known: set[str] = set()
-        self._grouped: dict[str, None] = {}  # In this order they are read.
+        self._grouped: dict[str, int] = {}  # To their partitions; in this order they are read.
         self._done: set[str] = set()
         self._ended: set[str] = set()
 
@@ -55,13 +60,15 @@ class Directory:
 
     def mine(self) -> list[str]:
         """The streams that this reader reads now."""
+        mine, done = self._partitions(), self._done
+        return [s for s, partition in self._grouped.items() if partition in mine and s not in done]
+
+    def _partitions(self) -> Container[int]:
         end = self._end
         if end.channel.pattern is not Pattern.SHUFFLE:
-            return self.grouped
+            return (0,)
         owners = end.rendezvous.view.partitions.get(end.group, ())
-        mine = {i for i, owner in enumerate(owners) if owner == end.name}
-        name_of = self._access.keys.name_of
-        return [stream for stream in self.grouped if name_of(stream).partition in mine]
+        return {i for i, owner in enumerate(owners) if owner == end.name}
 
     def look(self, deliver: Callable[[Batch], None], *, idle: bool) -> None:
         """Look for new streams and ends, at most every 0.2 s (0.02 s when idle).
@@ -80,6 +87,7 @@ class Directory:
     def _on_streams(self, reply: Any) -> None:
         self._check(reply)
         fresh = {bytes(stream).decode() for stream in reply} - self._known
+        mine = self._partitions()
         # Of streams found together, those of older incarnations are read first.
         for stream in sorted(fresh, key=lambda stream: self._access.keys.name_of(stream).epoch):
             self._known.add(stream)
@@ -87,6 +95,8 @@ class Directory:
             self._line.add(partial(self._on_group, stream), command)
             if self._seek:
                 self._line.add(self._check, self._seek_command(stream))
+            if self._access.keys.name_of(stream).partition in mine:
+                self._enter(stream)
         self._first_look = False
 
     def _seek_command(self, stream: str) -> list[Argument]:
@@ -107,7 +117,7 @@ class Directory:
             raise BrokerDataLost(msg)
         if not (isinstance(reply, ErrorReply) and reply.code == 'BUSYGROUP'):
             self._check(reply)
-        self._grouped[stream] = None
+        self._grouped[stream] = self._access.keys.name_of(stream).partition
 
     def _check(self, reply: Any) -> None:
         if isinstance(reply, ErrorReply):

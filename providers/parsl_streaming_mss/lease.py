@@ -37,19 +37,30 @@ class Leases:
         group: The reader's group.
         consumer: The reader's name in the group.
         lease: Seconds after which a silent reader counts as dead.
+        in_order: Whether no entry may be claimed before the older ones of its stream.
     """
 
-    def __init__(self, line: Line, access: Access, group: str, consumer: str, lease: float) -> None:
+    def __init__(
+        self,
+        line: Line,
+        access: Access,
+        group: str,
+        consumer: str,
+        lease: float,
+        *,
+        in_order: bool,
+    ) -> None:
         self._line = line
         self._access = access
         self._group = group
         self._consumer = consumer
         self._lease = lease
-        self._lease_ms = max(1, int(lease * 1000))
+        self._in_order = in_order
         self._renew_at = time.monotonic() + lease / 3
         self._scan_at = 0.0
-        self._free: deque[tuple[Token, int, int]] = deque()
         self._bits: dict[Token, int] = {}
+        self.lease_ms = max(1, int(lease * 1000))
+        self.free: deque[tuple[Token, int, int]] = deque()
         self.held: dict[Token, Delivery] = {}
         self.lost = 0
         self.redelivered = 0
@@ -85,8 +96,8 @@ class Leases:
             return
         self._scan_at = clock + self._lease / 2
         for stream in streams:
-            idle: list[Argument] = ['IDLE', self._lease_ms, '-', '+', _SCAN]
-            handler = partial(self._on_found, stream, self._lease_ms)
+            idle: list[Argument] = ['IDLE', self.lease_ms, '-', '+', _SCAN]
+            handler = partial(self._on_found, stream, self.lease_ms)
             self._line.add(handler, ['XPENDING', stream, self._group, *idle])
 
     def recover(self, streams: Iterable[str]) -> None:
@@ -105,17 +116,29 @@ class Leases:
         self._check(reply)
         if reply is not None:
             stream, _, entry_id = bytes(reply).decode().rpartition('|')
-            handler = partial(self._on_found, stream, self._lease_ms)
+            handler = partial(self._on_found, stream, self.lease_ms)
             command: list[Argument] = ['XPENDING', stream, self._group, entry_id, entry_id, 1]
             self._line.add(handler, command)
 
     def _on_found(self, stream: str, idle_ms: int, reply: Any) -> None:
         self._check(reply)
-        waiting = {token for token, _, _ in self._free}
         for entry_id, _, _, deliveries in reply:
-            token = (stream, bytes(entry_id).decode())
-            if token not in self.held and token not in waiting:
-                self._free.append((token, idle_ms, deliveries))
+            self.offer((stream, bytes(entry_id).decode()), idle_ms, deliveries)
+
+    def offer(self, token: Token, idle_ms: int, deliveries: int) -> None:
+        """Have an entry claimed, unless it is held or known already.
+
+        Args:
+            token: The entry.
+            idle_ms: It must have been let alone for so long.
+            deliveries: How often it was handed out.
+        """
+        if token not in self.held and all(token != known for known, _, _ in self.free):
+            self.free.append((token, idle_ms, deliveries))
+
+    def claimable(self) -> set[str]:
+        """The streams with entries that wait to be claimed."""
+        return {stream for (stream, _), _, _ in self.free}
 
     def claim(self, deliver: Callable[[Delivery], None]) -> bool:
         """Claim one free entry: a poisonous one must not take others with it.
@@ -126,9 +149,9 @@ class Leases:
         Returns:
             Whether there was one to claim.
         """
-        if not self._free:
+        if not self.free:
             return False
-        token, idle_ms, deliveries = self._free.popleft()
+        token, idle_ms, deliveries = self.free.popleft()
         marks = self._access.keys.marks(self._group)
         self._line.add(partial(self._on_bits, token), ['HGET', marks, '|'.join(token)])
         where: list[Argument] = [token[0], self._group, self._consumer, idle_ms, token[1]]
@@ -146,12 +169,22 @@ class Leases:
         self._check(reply)
         bits = self._bits.pop(token, 0)
         if not reply or reply[0] is None or reply[0][1] is None:
+            self._miss(token[0])
             return
         name = self._access.keys.name_of(token[0])
         self.redelivered += 1
         counters = self._access.keys.counters(name.producer, name.epoch)
         self._line.add(ignore, ['HINCRBY', counters, 'redelivered', 1])
         deliver(Delivery(batch_of(reply[0][1]), deliveries, bits, token))
+
+    def _miss(self, stream: str) -> None:
+        """Somebody else has an entry: those after it must wait until they are found again."""
+        if self._in_order:
+            self.leave(stream)
+
+    def leave(self, stream: str) -> None:
+        """Claim nothing of a stream that was found so far."""
+        self.free = deque(found for found in self.free if found[0][0] != stream)
 
     def restore(self) -> None:
         """After a new connection: claims that were not answered are found again."""

@@ -92,7 +92,8 @@ local function renew(keys, args)
   return lost
 end
 
--- keys: stream, marks, released; args: group, consumer, id, deliveries, settled, idle.
+-- keys: stream, marks, released where readers share; args: group, consumer, id, deliveries,
+-- settled, idle.
 local function release(keys, args)
   local missing = gone({keys[1]}, 1)
   if missing then return missing end
@@ -101,7 +102,14 @@ local function release(keys, args)
     'IDLE', args[6], 'RETRYCOUNT', args[4], 'JUSTID')
   local entry = keys[1] .. '|' .. args[3]
   if args[5] ~= '0' then redis.call('HSET', keys[2], entry, args[5]) end
-  redis.call('RPUSH', keys[3], entry)
+  if keys[3] then redis.call('RPUSH', keys[3], entry) end
+  return 1
+end
+
+-- keys: stream; args: group, consumer. A reader with nothing of the stream will ask for no more.
+local function leave(keys, args)
+  if #redis.call('XPENDING', keys[1], args[1], '-', '+', 1, args[2]) > 0 then return 0 end
+  redis.call('XGROUP', 'DELCONSUMER', keys[1], args[1], args[2])
   return 1
 end
 

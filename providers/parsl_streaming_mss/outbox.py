@@ -47,13 +47,17 @@ class Outbox:
         group: The reader's group.
         consumer: The reader's name in the group.
         keep: Whether settled batches are kept, for replay.
+        share: Whether other readers are told at once of what is given back.
     """
 
-    def __init__(self, access: Access, group: str, consumer: str, *, keep: bool) -> None:
+    def __init__(
+        self, access: Access, group: str, consumer: str, *, keep: bool, share: bool
+    ) -> None:
         self._access = access
         self._group = group
         self._consumer = consumer
         self._keep = keep
+        self._share = share
         self._waiting = _Load()
         self._sent: _Load | None = None
         self._refusal: ErrorReply | None = None
@@ -62,7 +66,12 @@ class Outbox:
     @property
     def empty(self) -> bool:
         """Whether the broker has answered everything."""
-        return not self._waiting and self._sent is None
+        return self.told and self._sent is None
+
+    @property
+    def told(self) -> bool:
+        """Whether everything is on the line."""
+        return not self._waiting
 
     def letter(self, command: list[Argument]) -> None:
         """Append a reply or a dead letter by this command."""
@@ -101,6 +110,7 @@ class Outbox:
         commands = [*load.letters]
         keys, call = self._access.keys, self._access.scripts.call
         marks, me = keys.marks(self._group), (self._group, self._consumer)
+        released = [keys.released(self._group)] if self._share else []
         if load.marks:
             pairs = [('|'.join(token), hex(bits)) for token, bits in load.marks.items()]
             commands.append(['HSET', marks, *chain.from_iterable(pairs)])
@@ -111,7 +121,7 @@ class Outbox:
                 chunk = triples[i : i + 3 * _CHUNK]
                 commands.append(call('settle', where, [*me, int(self._keep), *chunk]))
         for (stream, entry_id), (deliveries, bits) in load.released.items():
-            where = [stream, marks, keys.released(self._group)]
+            where = [stream, marks, *released]
             rest: list[Argument] = [entry_id, deliveries, hex(bits) if bits else 0, _ABANDONED_MS]
             commands.append(call('release', where, [*me, *rest]))
         return commands

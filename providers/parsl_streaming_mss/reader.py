@@ -24,44 +24,17 @@ from parsl_streaming_mss.line import Line
 from parsl_streaming_mss.line import ignore
 from parsl_streaming_mss.outbox import Outbox
 from parsl_streaming_mss.outbox import Token
+from parsl_streaming_mss.pace import FETCH_BYTES
+from parsl_streaming_mss.pace import Pace
 from parsl_streaming_mss.resp import Argument
 from parsl_streaming_mss.resp import ErrorReply
+from parsl_streaming_mss.succession import Succession
+from parsl_streaming_mss.succession import in_order
 
 LONGEST_WAIT: Final = 0.1
-FETCH_BYTES: Final = 4 << 20
-FETCH_BATCHES: Final = 64
-FETCH_SECONDS: Final = 0.05
-"""A reader takes no more at once than it works off in this time: the rest is for the others."""
 _BREATH: Final = 0.002
 _GRACE: Final = 0.05
 _CLOSE_TIMEOUT: Final = 2.0
-_SMOOTHING: Final = 0.3
-
-
-class _Pace:
-    """How many batches a reader should take at once."""
-
-    def __init__(self) -> None:
-        self._seconds = FETCH_SECONDS
-        self._nbytes = float(FETCH_BYTES)
-        self._handed_at: float | None = None
-
-    def asked(self) -> None:
-        """The reader asks for the next batch."""
-        if self._handed_at is not None:
-            self._seconds += _SMOOTHING * (time.monotonic() - self._handed_at - self._seconds)
-            self._handed_at = None
-
-    def handed(self, nbytes: int) -> None:
-        """A batch was handed out."""
-        self._handed_at = time.monotonic()
-        self._nbytes += _SMOOTHING * (nbytes - self._nbytes)
-
-    def count(self, streams: int) -> int:
-        """Batches to fetch from each of so many streams."""
-        by_time = FETCH_SECONDS / max(self._seconds, 1e-6)
-        by_bytes = FETCH_BYTES / max(self._nbytes, 1.0)
-        return max(1, int(min(by_time, by_bytes, FETCH_BATCHES) / streams))
 
 
 class ManagedReader:
@@ -85,18 +58,25 @@ class ManagedReader:
         self._ready: deque[Delivery] = deque()
         self._fetching = False
         self._flowing = False
-        self._pace = _Pace()
+        self._pace = Pace()
         self._names: dict[bytes, str] = {}
         self._counts = {'delivered': 0, 'refused': 0}
         self._line = Line(access.endpoint, self._restore, buffer_bytes=FETCH_BYTES)
-        self._outbox = Outbox(access, end.group, self._consumer, keep=end.channel.replay)
+        self._share = not in_order(end)
         try:
-            self._directory = Directory(self._line, access, end)
-            self._leases = Leases(self._line, access, end.group, self._consumer, end.channel.lease)
+            self._equip()
             self._open()
         except BaseException:
             self._line.close()
             raise
+
+    def _equip(self) -> None:
+        end, where = self._end, (self._line, self._access)
+        me = (end.group, self._consumer)
+        self._outbox = Outbox(self._access, *me, keep=end.channel.replay, share=self._share)
+        self._leases = Leases(*where, *me, end.channel.lease, in_order=not self._share)
+        self._succession = Succession(*where, end, self._consumer, self._leases)
+        self._directory = Directory(*where, end, self._succession.enter)
 
     def _open(self) -> None:
         keys, group = self._access.keys, self._end.group
@@ -157,7 +137,8 @@ class ManagedReader:
         if not self._fetching:
             self._send_due(idle=False)
             if not self._leases.claim(self._deliver):
-                self._leases.take_released()
+                if self._share:
+                    self._leases.take_released()
                 # In a steady flow a short wait here saves a second request.
                 self._request(min(timeout, _BREATH) if self._flowing else 0.0)
         self._await(deadline)
@@ -166,7 +147,7 @@ class ManagedReader:
         self._send_due(idle=True)
         self._await(deadline)
         self._leases.claim(self._deliver)
-        left = deadline - time.monotonic()
+        left = min(deadline - time.monotonic(), self._succession.patience)
         if not self._ready and left > 0 and not self._request(left):
             time.sleep(min(left, 0.02))
         self._await(deadline + _GRACE)
@@ -180,14 +161,22 @@ class ManagedReader:
                 return
 
     def _send_due(self, *, idle: bool) -> None:
+        self._tell()
+        self._leases.search(self._readable())
+        self._directory.look(self._deliver_end, idle=idle)
+
+    def _tell(self) -> None:
         self._outbox.flush(self._line)
         self._leases.renew()
-        self._leases.search(self._directory.grouped)
-        self._directory.look(self._deliver_end, idle=idle)
+        if self._outbox.told:
+            self._succession.serve(self._directory.mine())
+
+    def _readable(self) -> list[str]:
+        return self._succession.readable(self._directory.mine())
 
     def _request(self, wait: float) -> bool:
         """Send the group read; without streams there is nothing to read."""
-        streams = self._directory.mine()
+        streams = self._readable()
         if not streams:
             return False
         count = self._pace.count(len(streams))
@@ -250,6 +239,8 @@ class ManagedReader:
         """Give the delivery back, at once; another reader gets it at its next read."""
         delivery.settled = settled
         self._let_go(delivery, lambda: self._give_back(delivery, delivery.deliveries))
+        if delivery.token is not None:
+            self._succession.released(delivery.token[0])
         self.pump()
 
     def _give_back(self, delivery: Delivery, deliveries: int) -> None:
@@ -273,8 +264,7 @@ class ManagedReader:
     def pump(self) -> None:
         """Renew the leases and send what is due; never waits for an answer."""
         if not self._fetching:
-            self._outbox.flush(self._line)
-            self._leases.renew()
+            self._tell()
         self._turn(0.0)
 
     def statistics(self) -> dict[str, int]:
@@ -293,6 +283,7 @@ class ManagedReader:
         self._leases.restore()
         self._leases.recover(self._directory.grouped)
         self._directory.restore()
+        self._succession.restore()
 
     def close(self) -> None:
         """Give back what is not settled, send what is due, free everything; idempotent."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from parsl_streaming_mss.resp import Argument
 
-NAMES: Final = ('settle', 'renew', 'release', 'finish', 'state', 'drained', 'seek')
+NAMES: Final = ('settle', 'renew', 'release', 'leave', 'finish', 'state', 'drained', 'seek')
 _SOURCE: Final = files('parsl_streaming_mss').joinpath('library.lua').read_text(encoding='utf-8')
 # Two versions of this package may share a broker: the name follows the text.
 _LIBRARY: Final = f'parsl_streaming_{hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]}'

@@ -20,8 +20,8 @@ from parsl_streaming_mss.script import Scripts
 
 _COMMANDS: Final = (
     'ping auth multi exec exists xadd xread xreadgroup xack xdel xtrim xclaim xpending xrange '
-    'xrevrange xinfo xgroup|create xgroup|destroy xgroup|setid hset hget hdel hgetall hincrby '
-    'sadd smembers rpush lpop'
+    'xrevrange xinfo xgroup|create xgroup|destroy xgroup|setid xgroup|createconsumer '
+    'xgroup|delconsumer hset hget hdel hgetall hincrby sadd smembers rpush lpop'
 )
 _PAGE: Final = 500
 

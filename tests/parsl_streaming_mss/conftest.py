@@ -79,15 +79,14 @@ class Stage:
         self.rendezvous.view = View(version, tuple(members), partitions or {})
 
     def context(self, name: str, **fields: Any) -> EndContext:
-        values = {'epoch': 0, 'group': '', 'start': None} | fields
+        defaults = {'epoch': 0, 'group': '', 'start': None, 'rendezvous': self.rendezvous}
         return EndContext(
             channel=self.channel,
             site=SITE,
             name=name,
             public=self.provision.public,
             secrets=self.provision.secrets,
-            rendezvous=self.rendezvous,
-            **values,
+            **defaults | fields,
         )
 
     def through(self, port: int) -> None:
