@@ -1,48 +1,47 @@
-"""The attendant of an end: its connection to the registry, and its background thread."""
+"""The attendant of an end: its place at the registry, and its background thread."""
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
+from queue import Empty
+from queue import SimpleQueue
 from typing import Any
 from typing import Final
 from typing import Protocol
 
-import msgpack
-import zmq
-
-from parsl_streaming import curve
+from parsl_streaming import connection
 from parsl_streaming import errors
 from parsl_streaming.errors import ProducerFenced
 from parsl_streaming.errors import RegistryUnreachable
 from parsl_streaming.errors import StreamingError
 from parsl_streaming.route import Ticket
-from parsl_streaming.route import view_from_list
 from parsl_streaming.seam import Batch
 from parsl_streaming.seam import View
 from parsl_streaming.statistics import ReaderStatistics
 from parsl_streaming.statistics import WriterStatistics
 from parsl_streaming.statistics import as_dict
+from parsl_streaming.ticker import Ticked
+from parsl_streaming.ticker import Ticker
 from parsl_streaming.version import VERSION
 
 logger = logging.getLogger(__name__)
 
 DIAL_SECONDS: Final = 30.0
 BEAT_SECONDS: Final = 1.0
-_BUSY_MS: Final = 10
-_IDLE_MS: Final = 100
+_FIRST_TICK: Final = 0.1
+"""An end that is gone before, and that has nothing waiting, needs no thread."""
+_POLL: Final = 0.1
 _LEAVE_SECONDS: Final = 2.0
+_PATIENCE: Final = 15.0
+"""Seconds for which an end that has left goes on telling a registry that does not answer."""
 
 
-class Attended(Protocol):
+class Attended(Ticked, Protocol):
     """An end as its attendant sees it."""
-
-    def tick(self) -> bool:
-        """Do what is due; says whether more is waiting."""
 
     def fail(self, error: StreamingError) -> None:
         """Raise this error from every further call."""
@@ -54,8 +53,6 @@ class Attended(Protocol):
 class Attendant:
     """Opens an end at the registry, and looks after it until it leaves.
 
-    One socket and one thread per end, both gone when the end has left.
-
     Args:
         ticket: Who the end is, and where the registry is.
 
@@ -65,21 +62,25 @@ class Attendant:
 
     def __init__(self, ticket: Ticket) -> None:
         self.ticket = ticket
-        self.view = View()
         self.epoch = 0
+        self._channel = ticket.route.channel.name
         self._contact: dict[str, Any] = {}
+        self._owed: list[Mapping[str, Any]] = []
+        self._rejoining = float('-inf')
         self._end: Attended | None = None
-        self._thread: threading.Thread | None = None
-        self._stopping = False
-        self._left = False
-        keys = curve.KeyPair.load(Path(ticket.site.key_file or ''))
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        curve.make_client(self._socket, keys, ticket.route.registry_key)
-        self._socket.linger = int(_LEAVE_SECONDS * 1000)
+        self._ticker: Ticker | None = None
+        self._seen: View | None = None
+        self._beat_at = self._tick_at = self._give_up_at = float('inf')
+        self._closed = False
+        self._answers: SimpleQueue[Mapping[str, Any]] = SimpleQueue()
+        self._left = threading.Event()
         self._lock = threading.Lock()
-        self._outgoing: list[Mapping[str, Any]] = []
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK)
+        self._connection, self._number = connection.join(ticket, self)
+
+    @property
+    def view(self) -> View:
+        """The newest view of the channel."""
+        return self._connection.view(self._channel)
 
     def open(self) -> Mapping[str, Any]:
         """Register the end.
@@ -91,37 +92,35 @@ class Attendant:
             RegistryUnreachable: No answer.
             StreamingError: What the registry refused.
         """
-        ticket = self.ticket
-        for address in ticket.route.registry:
-            self._socket.ipv6 = '[' in address
-            self._socket.connect(address)
-        self._send({'op': 'open', 'version': VERSION, 'call': ticket.call} | self._identity())
-        if not self._socket.poll(int(DIAL_SECONDS * 1000)):
-            msg = (
-                f'the registry at {", ".join(ticket.route.registry)} did not answer within '
-                f'{DIAL_SECONDS:g} s: is it reachable from site {ticket.site.name!r}, and does '
-                f'{ticket.site.key_file} hold the key of this session?'
-            )
-            raise RegistryUnreachable(msg)
-        answer: dict[str, Any] = msgpack.unpackb(self._socket.recv(), strict_map_key=False)
+        request = {'op': 'open', 'version': VERSION, 'call': self.ticket.call}
+        self._connection.send(self._number, request | self._identity())
+        answer = self._await_answer()
         if 'error' in answer:
             kind, text = answer['error']
             raise getattr(errors, kind, StreamingError)(text)
         self.epoch = answer['epoch']
-        self.view = view_from_list(answer['view'])
         return answer
+
+    def _await_answer(self) -> Mapping[str, Any]:
+        limit = time.monotonic() + DIAL_SECONDS
+        while time.monotonic() < limit:
+            with suppress(Empty):  # a task's walltime cannot interrupt a long wait
+                return self._answers.get(timeout=_POLL)
+        self._connection.retire()
+        raise RegistryUnreachable(self._unreachable())
+
+    def _unreachable(self) -> str:
+        ticket = self.ticket
+        return (
+            f'the registry at {", ".join(ticket.route.registry)} did not answer within '
+            f'{DIAL_SECONDS:g} s: is it reachable from site {ticket.site.name!r}, and does '
+            f'{ticket.site.key_file} hold the key of this session?'
+        )
 
     def _identity(self) -> dict[str, Any]:
         ticket = self.ticket
-        return {
-            'channel': ticket.route.channel.name,
-            'role': ticket.role,
-            'name': ticket.name,
-            'group': ticket.group,
-        }
-
-    def _send(self, request: Mapping[str, Any]) -> None:
-        self._socket.send(msgpack.packb(request))
+        place = {'role': ticket.role, 'name': ticket.name, 'group': ticket.group}
+        return {'channel': self._channel} | place
 
     def groups(self) -> list[str]:
         """The reader groups of the channel."""
@@ -129,31 +128,33 @@ class Attendant:
 
     def announce(self, contact: Mapping[str, Any]) -> None:
         """Tell the other ends how to reach this one."""
-        self._contact.update(contact)
-        self._post({'op': 'announce', 'contact': dict(contact)})
+        with self._lock:
+            self._contact.update(contact)
+            self._connection.send(self._number, {'op': 'announce', 'contact': dict(contact)})
 
     def bury(self, letter: Batch) -> None:
         """Store a dead letter in the session's log."""
-        self._post({'op': 'bury', 'letter': [bytes(letter.head), bytes(letter.body)]})
+        self._owe({'op': 'bury', 'letter': [bytes(letter.head), bytes(letter.body)]})
 
-    def _post(self, request: Mapping[str, Any]) -> None:
+    def _owe(self, request: Mapping[str, Any]) -> None:
+        """Tell the registry what it must hear: again, if it had forgotten the end."""
         with self._lock:
-            self._outgoing.append(request)
-        self.wake()
+            self._owed.append(request)
+            self._connection.send(self._number, request)
+
+    def attend(self, end: Attended) -> None:
+        """Start looking after the end."""
+        now = time.monotonic()
+        self._beat_at, self._tick_at = now + BEAT_SECONDS, now + _FIRST_TICK
+        self._end = end
 
     def wake(self) -> None:
         """Look at the end now, and again soon if it says that more is waiting."""
         with self._lock:
-            if not self._stopping:
-                os.eventfd_write(self._wake, 1)
-
-    def attend(self, end: Attended) -> None:
-        """Start looking after the end."""
-        self._end = end
-        self._thread = threading.Thread(
-            target=self._run, name=f'attendant-{self.ticket.name}', daemon=True
-        )
-        self._thread.start()
+            if self._ticker is not None:
+                self._ticker.wake()
+            elif self._end is not None and not self._closed:
+                self._ticker = Ticker(self._end, f'attendant-{self.ticket.name}')
 
     def leave(
         self,
@@ -162,76 +163,81 @@ class Attendant:
         *,
         lost: bool = False,
     ) -> None:
-        """The end is done: tell the registry, and stop."""
+        """The end is done: tell the registry, and stop.
+
+        A registry that is gone keeps nobody waiting for long; should it come back soon,
+        it still hears.
+        """
         request: dict[str, Any] = {'op': 'leave', 'statistics': as_dict(statistics), 'lost': lost}
         if end is not None:
             request['end'] = [bytes(end.head), bytes(end.body)]
-        self._post(request)
-        self.close()
+        self._stop()
+        self._give_up_at = time.monotonic() + _PATIENCE
+        if not self._left.is_set():
+            self._owe(request)
+            self._left.wait(_LEAVE_SECONDS)
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._ticker is not None:
+                self._ticker.stop()
 
     def close(self) -> None:
-        """Stop the thread and free the socket; idempotent."""
+        """Say and hear nothing more; idempotent."""
+        self._stop()
+        self._connection.remove(self._number)
+
+    def look(self, now: float) -> None:
+        """See `Listener.look`."""
+        if self._left.is_set() or now >= self._give_up_at:
+            self.close()
+        elif now >= self._beat_at and self._end is not None:
+            self._beat_at = now + BEAT_SECONDS
+            beat = {'op': 'beat', 'statistics': as_dict(self._end.statistics())}
+            self._connection.send(self._number, beat)
+        if now >= self._tick_at:
+            self._tick_at = float('inf')
+            self.wake()
+        elif self._ticker is not None and self.view is not self._seen:
+            self._seen = self.view
+            self._ticker.news()
+
+    def hear(self, answer: Mapping[str, Any]) -> None:
+        """See `Listener.hear`."""
+        if 'epoch' in answer or ('error' in answer and not self.epoch):
+            self._answers.put(answer)
+        elif 'left' in answer:
+            self.close()
+            self._left.set()
+        elif 'kept' in answer:
+            with self._lock:
+                del self._owed[:1]
+        elif 'unknown' in answer:
+            self._rejoin()
+        elif 'rejoined' in answer:
+            self._rejoining = float('-inf')
+        elif 'fenced' in answer:
+            self._fence()
+        elif 'error' in answer:
+            logger.warning('the registry refused a request: %s', answer['error'])
+
+    def _rejoin(self) -> None:
+        """The registry forgot the end, and so did not take what it was told since."""
+        now = time.monotonic()
         with self._lock:
-            if self._stopping:
-                return
-            self._stopping = True
-            os.eventfd_write(self._wake, 1)
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-        self._drain()
-        self._socket.close()
-        self._context.term()
-        os.close(self._wake)
-
-    def _run(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._wake, zmq.POLLIN)
-        pause, beat = _IDLE_MS, time.monotonic()
-        while not self._stopping:
-            events = dict(poller.poll(pause))
-            if self._wake in events:
-                os.eventfd_read(self._wake)
-            self._drain()
-            if time.monotonic() >= beat and self._end is not None:
-                beat = time.monotonic() + BEAT_SECONDS
-                self._send({'op': 'beat', 'statistics': as_dict(self._end.statistics())})
-            pause = _BUSY_MS if self._end is not None and self._end.tick() else _IDLE_MS
-        self._await_leave()
-
-    def _drain(self) -> None:
-        with self._lock:
-            outgoing, self._outgoing = self._outgoing, []
-        for request in outgoing:
-            self._send(request)
-        while self._socket.poll(0):
-            self._receive(msgpack.unpackb(self._socket.recv(), strict_map_key=False))
-
-    def _await_leave(self) -> None:
-        """Bounded: a registry that is gone must not keep a finished task."""
-        self._drain()
-        limit = time.monotonic() + _LEAVE_SECONDS
-        while not self._left and time.monotonic() < limit:
-            self._socket.poll(_IDLE_MS)
-            self._drain()
-
-    def _receive(self, push: dict[str, Any]) -> None:
-        if 'view' in push:
-            self.view = view_from_list(push['view'])
-        elif 'left' in push or ('unknown' in push and self._stopping):
-            self._left = True
-        elif 'unknown' in push:
+            if now < self._rejoining + BEAT_SECONDS:
+                return  # an answer to what was sent before
+            self._rejoining = now
             rejoin = {'op': 'rejoin', 'epoch': self.epoch, 'contact': self._contact}
-            self._send(rejoin | self._identity())
-        elif 'fenced' in push and self._end is not None:
-            self._left = True
-            self._end.fail(self._fenced())
-        elif 'error' in push:
-            logger.warning('the registry refused a request: %s', push['error'])
+            for request in (rejoin | self._identity(), *self._owed):
+                self._connection.send(self._number, request)
 
-    def _fenced(self) -> StreamingError:
+    def _fence(self) -> None:
         msg = (
-            f'channel {self.ticket.route.channel.name!r}: a newer run of {self.ticket.name!r} took '
-            'over; this one must stop'
+            f'channel {self._channel!r}: a newer run of {self.ticket.name!r} took over; this one '
+            'must stop'
         )
-        return ProducerFenced(msg)
+        if self._end is not None:
+            self._end.fail(ProducerFenced(msg))
+        self._left.set()

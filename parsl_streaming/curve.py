@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
@@ -16,7 +19,7 @@ from typing import Final
 from typing import Self
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils import z85
 
 from parsl_streaming.errors import ConfigError
 from parsl_streaming.errors import NotAuthorised
@@ -25,6 +28,9 @@ from parsl_streaming.errors import UsageError
 MIN_LIBZMQ: Final = (4, 3, 5)
 HANDSHAKE_MS: Final = 10_000
 _DOMAIN: Final = 'parsl-streaming'
+_KEY_BYTES: Final = 32
+_AGAIN_MS: Final = 1
+_MOST_WAITING: Final = 100
 
 
 def require_libzmq() -> None:
@@ -112,26 +118,63 @@ def set_heartbeat(socket: zmq.Socket[bytes], lease: float) -> None:
 
 
 class Gatekeeper:
-    """Admits the clients of one ZeroMQ context by their public key.
+    """Admits the clients of one ZeroMQ context by their public key (ZAP, RFC 27).
+
+    Its thread ends with the context.
 
     Args:
         context: The context whose CURVE servers it guards.
         admits: Says whether a public key (Z85) may connect; called on its own thread.
+        patience: Seconds for which a key that is not admitted may still become known:
+            news of it may be slower than its owner.
     """
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], admits: Callable[[str], bool]
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        admits: Callable[[str], bool],
+        patience: float = 0.0,
     ) -> None:
         self._admits = admits
-        self._thread = ThreadAuthenticator(context)
-        self._thread.start()
-        self._thread.configure_curve_callback(_DOMAIN, credentials_provider=self)
+        self._patience = patience
+        self._waiting: deque[tuple[float, list[bytes]]] = deque()
+        self._socket = context.socket(zmq.ROUTER)
+        self._socket.linger = 0
+        self._socket.bind('inproc://zeromq.zap.01')
+        threading.Thread(target=self._run, name='gatekeeper', daemon=True).start()
 
-    def callback(self, domain: str, key: bytes) -> bool:
-        """What the authenticator asks: may this key (Z85) connect?"""
-        del domain
-        return self._admits(key.decode())
+    def _run(self) -> None:
+        try:
+            while True:
+                if self._socket.poll(_AGAIN_MS if self._waiting else None):
+                    self._ask(self._socket.recv_multipart())
+                self._ask_again()
+        except zmq.ContextTerminated:
+            self._socket.close()
 
-    def close(self) -> None:
-        """Stop the thread."""
-        self._thread.stop()
+    def _ask(self, request: list[bytes]) -> None:
+        *_, domain, _, _, mechanism, key = request
+        if (domain, mechanism, len(key)) != (_DOMAIN.encode(), b'CURVE', _KEY_BYTES):
+            self._answer(request, admitted=False)
+        elif self._admits(z85.encode(key).decode()):
+            self._answer(request, admitted=True)
+        elif self._patience and len(self._waiting) < _MOST_WAITING:
+            self._waiting.append((time.monotonic() + self._patience, request))
+        else:
+            self._answer(request, admitted=False)
+
+    def _ask_again(self) -> None:
+        now = time.monotonic()
+        for _ in range(len(self._waiting)):
+            limit, request = self._waiting.popleft()
+            admitted = self._admits(z85.encode(request[-1]).decode())
+            if admitted or now >= limit:
+                self._answer(request, admitted=admitted)
+            else:
+                self._waiting.append((limit, request))
+
+    def _answer(self, request: list[bytes], *, admitted: bool) -> None:
+        """Back to who asked, with the key as the name of the user."""
+        client, _, version, number, *_, key = request
+        verdict = [b'200', b'OK', z85.encode(key)] if admitted else [b'400', b'No access', b'']
+        self._socket.send_multipart([client, b'', version, number, *verdict, b''])

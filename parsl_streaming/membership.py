@@ -10,6 +10,8 @@ from typing import Any
 
 from parsl_streaming.errors import ChannelClosed
 from parsl_streaming.errors import ProducerNameTaken
+from parsl_streaming.route import news_of
+from parsl_streaming.route import replaced
 from parsl_streaming.seam import Member
 from parsl_streaming.seam import View
 from parsl_streaming.spec import ChannelSpec
@@ -37,10 +39,11 @@ class Channel:
     letters: list[tuple[bytes, bytes]] = field(default_factory=list)
     view: View = field(default_factory=View)
     _calls: dict[tuple[str, str], str] = field(default_factory=dict)
+    _changed: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def find(self, role: str, name: str) -> Member | None:
         """The member of this role and name."""
-        return next((m for m in self.view.of(role) if m.name == name), None)
+        return self.view.places.get((role, name))
 
     def declare(self, role: str, name: str, call: str, group: str) -> None:
         """A task was submitted that will open this end.
@@ -117,18 +120,23 @@ class Channel:
             )
             raise ChannelClosed(msg)
 
-    def _put(self, member: Member) -> None:
-        members = {(m.role, m.name): m for m in self.view.members}
-        members[member.role, member.name] = member
-        ordered = tuple(members.values())
-        self.view = View(self.view.version + 1, ordered, self._partitions(ordered))
+    def news(self, since: int) -> list[Any]:
+        """What changed since a version of the view, for `route.follow`."""
+        members = [m for m in self.view.members if self._changed[m.role, m.name] > since]
+        return news_of(self.view, members, since)
 
-    def _partitions(self, members: tuple[Member, ...]) -> dict[str, list[str]]:
+    def _put(self, member: Member) -> None:
+        version = self.view.version + 1
+        self._changed[member.role, member.name] = version
+        view = replaced(self.view, version, [member], self.view.partitions)
+        if self.spec.pattern is Pattern.SHUFFLE:
+            view = replaced(view, version, [], self._partitions(view))
+        self.view = view
+
+    def _partitions(self, view: View) -> dict[str, list[str]]:
         """Deal the partitions of each group to its open readers; holders keep what they can."""
-        if self.spec.pattern is not Pattern.SHUFFLE:
-            return {}
         groups: dict[str, list[str]] = {}
-        for member in members:
+        for member in view.members:
             if member.role == 'reader' and member.state == 'open':
                 groups.setdefault(member.group, []).append(member.name)
         return {group: self._deal(group, names) for group, names in groups.items()}

@@ -24,7 +24,6 @@ from parsl_streaming.errors import NotAuthorised
 from parsl_streaming.errors import StreamingError
 from parsl_streaming.errors import UnknownChannel
 from parsl_streaming.membership import Channel
-from parsl_streaming.route import view_as_list
 from parsl_streaming.spec import ChannelSpec
 from parsl_streaming.version import require_version
 
@@ -35,8 +34,28 @@ MAX_MESSAGE_BYTES: Final = 512 << 20
 SILENCE_SECONDS: Final = 15.0
 """An end that sent no beat for so long is shown as lost."""
 
-_Peer = tuple[str, str, str, int]
+_Peer = tuple[bytes, bytes]
+"""A connection, and the number of an end on it."""
+_Place = tuple[str, str, str, int]
 """Channel, role, name and epoch of a connected end."""
+
+
+class _Views:
+    """What one connection has of the channels' views: the version, by channel."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, int] = {}
+        self.heard_at = time.monotonic()
+
+    def news(self, channel: Channel) -> dict[str, Any]:
+        """What it does not have yet."""
+        since = self.versions.get(channel.spec.name, 0)
+        self.versions[channel.spec.name] = channel.view.version
+        return {'channel': channel.spec.name, 'view': channel.news(since)}
+
+    def lacks(self, channel: Channel) -> bool:
+        """Whether there is something new."""
+        return self.versions.get(channel.spec.name) != channel.view.version
 
 
 class Registry:
@@ -50,13 +69,13 @@ class Registry:
     def __init__(self, addresses: tuple[str, ...], site_keys: Mapping[str, str]) -> None:
         self._sites = {key: site for site, key in site_keys.items()}
         self._channels: dict[str, Channel] = {}
-        self._peers: dict[bytes, _Peer] = {}
-        self._beats: dict[bytes, float] = {}
-        self._pushed: dict[bytes, int] = {}
+        self._peers: dict[_Peer, _Place] = {}
+        self._beats: dict[_Peer, float] = {}
+        self._views: dict[bytes, _Views] = {}
         self._lock = threading.RLock()
         self._keys = curve.KeyPair.new()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._gatekeeper = curve.Gatekeeper(self._context, self._sites.__contains__)
+        curve.Gatekeeper(self._context, self._sites.__contains__)
         self._socket = self._context.socket(zmq.ROUTER)
         curve.make_server(self._socket, self._keys)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
@@ -118,7 +137,6 @@ class Registry:
         self._stopping = True
         self._poke()
         self._thread.join()
-        self._gatekeeper.close()
         self._socket.close()
         self._context.term()
         os.close(self._wake)
@@ -139,7 +157,8 @@ class Registry:
 
     def _receive(self) -> None:
         identity, *frames = self._socket.recv_multipart(copy=False)
-        peer, frame = identity.bytes, frames[-1]
+        frame = frames[-1]
+        peer = (identity.bytes, frames[0].bytes if len(frames) > 1 else b'')
         try:
             request = msgpack.unpackb(frame.buffer, strict_map_key=False)
             site = self._sites[str(frame['User-Id'])]
@@ -154,20 +173,22 @@ class Registry:
         if answer is not None:
             self._send(peer, answer)
 
-    def _send(self, peer: bytes, answer: Mapping[str, Any]) -> None:
-        self._socket.send_multipart([peer, msgpack.packb(answer)], copy=True)
+    def _send(self, peer: _Peer, answer: Mapping[str, Any]) -> None:
+        self._socket.send_multipart([*peer, msgpack.packb(answer)], copy=True)
 
-    def _handle(self, peer: bytes, site: str, request: dict[str, Any]) -> dict[str, Any] | None:
-        self._beats[peer] = time.monotonic()
+    def _handle(self, peer: _Peer, site: str, request: dict[str, Any]) -> dict[str, Any] | None:
+        now = time.monotonic()
+        self._views.setdefault(peer[0], _Views()).heard_at = now
         if request['op'] == 'open':
             return self._open(peer, site, request)
         if request['op'] == 'rejoin':
             return self._rejoin(peer, site, request)
         if peer not in self._peers:
             return {'unknown': True}
+        self._beats[peer] = now
         return self._hear(peer, self._peers[peer], request)
 
-    def _hear(self, peer: bytes, known: _Peer, request: dict[str, Any]) -> dict[str, Any] | None:
+    def _hear(self, peer: _Peer, known: _Place, request: dict[str, Any]) -> dict[str, Any] | None:
         """News from an end that is open."""
         name, role, end, epoch = known
         channel = self.channel(name)
@@ -178,6 +199,7 @@ class Registry:
                 channel.announce(role, end, epoch, request['contact'])
             case 'bury':
                 channel.letters.append(tuple(request['letter']))
+                return {'kept': True}
             case 'leave':
                 self._forget(peer)
                 contact = {'end': request['end']} if 'end' in request else {}
@@ -186,30 +208,31 @@ class Registry:
                 return {'left': True}
         return None
 
-    def _open(self, peer: bytes, site: str, request: dict[str, Any]) -> dict[str, Any]:
+    def _open(self, peer: _Peer, site: str, request: dict[str, Any]) -> dict[str, Any]:
         require_version(request['version'], f'site {site!r}')
         channel = self.channel(request['channel'])
         role, name = request['role'], request['name']
         self._authorise(channel, site, role)
         epoch = channel.open(role, name, request['call'], request['group'])
         self._fence(channel.spec.name, role, name)
-        self._peers[peer] = (channel.spec.name, role, name, epoch)
-        self._pushed[peer] = channel.view.version
-        return {
-            'epoch': epoch,
-            'secret': channel.secret,
-            'secrets': dict(channel.secrets),
-            'view': view_as_list(channel.view),
-        }
+        self._take(peer, (channel.spec.name, role, name, epoch))
+        answer = {'epoch': epoch, 'secret': channel.secret, 'secrets': dict(channel.secrets)}
+        return answer | self._views[peer[0]].news(channel)
 
-    def _rejoin(self, peer: bytes, site: str, request: dict[str, Any]) -> dict[str, Any]:
+    def _take(self, peer: _Peer, place: _Place) -> None:
+        self._peers[peer] = place
+        self._beats[peer] = self._views[peer[0]].heard_at
+
+    def _rejoin(self, peer: _Peer, site: str, request: dict[str, Any]) -> dict[str, Any]:
         channel = self.channel(request['channel'])
         role, name, epoch = request['role'], request['name'], request['epoch']
         self._authorise(channel, site, role)
         if not channel.rejoin(role, name, epoch, request['group'], request['contact']):
             return {'fenced': True}
-        self._peers[peer] = (channel.spec.name, role, name, epoch)
-        return {'view': view_as_list(channel.view)}
+        for other in self._holders(channel.spec.name, role, name):
+            self._forget(other)  # the same end, before its connection was lost
+        self._take(peer, (channel.spec.name, role, name, epoch))
+        return {'rejoined': True} | self._views[peer[0]].news(channel)
 
     def _authorise(self, channel: Channel, site: str, role: str) -> None:
         allowed = channel.spec.source if role == 'writer' else channel.spec.target
@@ -219,28 +242,31 @@ class Registry:
 
     def _fence(self, channel: str, role: str, name: str) -> None:
         """A newer epoch opened: tell the older one to stop."""
-        for peer, known in list(self._peers.items()):
-            if known[:3] == (channel, role, name):
-                self._send(peer, {'fenced': True})
-                self._forget(peer)
+        for peer in self._holders(channel, role, name):
+            self._send(peer, {'fenced': True})
+            self._forget(peer)
 
-    def _forget(self, peer: bytes) -> None:
+    def _holders(self, channel: str, role: str, name: str) -> list[_Peer]:
+        return [peer for peer, known in self._peers.items() if known[:3] == (channel, role, name)]
+
+    def _forget(self, peer: _Peer) -> None:
         self._peers.pop(peer, None)
         self._beats.pop(peer, None)
-        self._pushed.pop(peer, None)
 
     def _notice_silence(self) -> None:
-        now = time.monotonic()
+        long_ago = time.monotonic() - SILENCE_SECONDS
         for peer, beat in list(self._beats.items()):
-            if now - beat > SILENCE_SECONDS:
-                known = self._peers.get(peer)
+            if beat < long_ago:
+                known = self._peers[peer]
                 self._forget(peer)
-                if known is not None:
-                    self.channel(known[0]).set_state(*known[1:], 'lost')
+                self.channel(known[0]).set_state(*known[1:], 'lost')
+        for identity, views in list(self._views.items()):
+            if views.heard_at < long_ago:
+                del self._views[identity]
 
     def _push_views(self) -> None:
-        for peer, (name, _, _, _) in self._peers.items():
-            view = self._channels[name].view
-            if self._pushed.get(peer) != view.version:
-                self._pushed[peer] = view.version
-                self._send(peer, {'view': view_as_list(view)})
+        """Once per connection and channel, whatever number of ends it has there."""
+        for (identity, _), (name, _, _, _) in self._peers.items():
+            views, channel = self._views[identity], self._channels[name]
+            if views.lacks(channel):
+                self._send((identity, b''), views.news(channel))

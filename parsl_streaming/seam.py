@@ -139,6 +139,11 @@ class View:
     members: tuple[Member, ...] = ()
     partitions: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @cached_property
+    def places(self) -> dict[tuple[str, str], Member]:
+        """The members by role and name."""
+        return {(member.role, member.name): member for member in self.members}
+
     def of(self, role: str) -> list[Member]:
         """The members of one role."""
         return [member for member in self.members if member.role == role]

@@ -20,6 +20,7 @@ from typing import Self
 
 from parsl_streaming.architectures import Catalogue
 from parsl_streaming.config import Config
+from parsl_streaming.connection import close_idle
 from parsl_streaming.curve import KeyPair
 from parsl_streaming.curve import require_libzmq
 from parsl_streaming.errors import ConfigError
@@ -260,6 +261,7 @@ class Session:
         with ExitStack() as last_first:  # each is done, even if one before it fails
             last_first.callback(self._remove_files)
             last_first.callback(self._registry.close)
+            last_first.callback(close_idle, self._registry.public_key)
             last_first.callback(self._architectures.close)
             for name, route in self._routes.items():
                 last_first.callback(self._release, name, route)

@@ -9,6 +9,7 @@ from parsl_streaming.spec import ChannelSpec
 from parsl_streaming.spec import Durability
 from parsl_streaming.spec import Pattern
 from parsl_streaming.spec import Site
+from parsl_streaming_dts.contexts import close_kept
 from parsl_streaming_dts.malloc import keep_large_buffers
 from parsl_streaming_dts.reader import DirectReader
 from parsl_streaming_dts.writer import DirectWriter
@@ -56,4 +57,5 @@ class DirectStreaming:
         return DirectReader(end)
 
     def close(self) -> None:
-        """Nothing to stop."""
+        """Free what this process's links left for later ones."""
+        close_kept()

@@ -17,6 +17,7 @@ from parsl_streaming.seam import Delivery
 from parsl_streaming.seam import EndContext
 from parsl_streaming.seam import Flag
 from parsl_streaming.wire import decode_batch
+from parsl_streaming_dts import contexts
 from parsl_streaming_dts import control
 from parsl_streaming_dts.peer import LINGER_MS
 from parsl_streaming_dts.peer import has_input
@@ -47,12 +48,12 @@ class DirectReader:
         curve.require_libzmq()
         self._end = end
         self._keys = curve.KeyPair.new()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._gatekeeper = curve.Gatekeeper(self._context, self._admits)
-        self._control = self._context.socket(zmq.ROUTER)
+        self._context = contexts.borrow()
+        self._context.guard(self._admits)
+        self._control = self._context.zmq.socket(zmq.ROUTER)
         curve.make_server(self._control, self._keys)
         self._control.setsockopt(zmq.MAXMSGSIZE, control.MAX_BYTES)
-        self._data = self._context.socket(zmq.ROUTER)
+        self._data = self._context.zmq.socket(zmq.ROUTER)
         self._data.setsockopt(zmq.MAXMSGSIZE, 2 * end.channel.max_message_bytes + _MAX_HEAD_BYTES)
         # A writer that comes back is heard even before the loss of its old connection is seen.
         self._data.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -64,7 +65,11 @@ class DirectReader:
         self._dry = False
         self._closed = False
         self._poller = zmq.Poller()
-        addresses = self._listen()
+        try:
+            addresses = self._listen()
+        except BaseException:
+            self._free()
+            raise
         end.rendezvous.announce({'key': self._keys.public, 'addresses': addresses})
 
     def _listen(self) -> list[tuple[str, int, int]]:
@@ -257,7 +262,9 @@ class DirectReader:
         self._send_due()
         for source in self._sources.values():
             self._tell(source.control, control.BYE)
-        self._gatekeeper.close()
+        self._free()
+
+    def _free(self) -> None:
         self._control.close()
         self._data.close()
-        self._context.term()
+        self._context.give_back()

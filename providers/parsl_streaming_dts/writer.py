@@ -20,6 +20,7 @@ from parsl_streaming.seam import Room
 from parsl_streaming.seam import View
 from parsl_streaming.spec import Pattern
 from parsl_streaming.wire import decode_batch
+from parsl_streaming_dts import contexts
 from parsl_streaming_dts import control
 from parsl_streaming_dts.peer import Peer
 from parsl_streaming_dts.peer import has_input
@@ -39,7 +40,7 @@ class DirectWriter:
         curve.require_libzmq()
         self._end = end
         self._keys = curve.KeyPair.new()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._context = contexts.borrow()
         self._poller = zmq.Poller()
         self._ledger = Ledger()
         self._peers: dict[str, Peer] = {}
@@ -263,7 +264,7 @@ class DirectWriter:
             self._forgive(group)
 
     def _meet(self, member: Member) -> None:
-        peer = self._peers[member.name] = Peer(self._context, self._keys, self._end, member)
+        peer = self._peers[member.name] = Peer(self._context.zmq, self._keys, self._end, member)
         for socket in (peer.control, peer.data, *peer.monitors):
             self._poller.register(socket, zmq.POLLIN)
             self._by_socket[socket] = peer
@@ -289,7 +290,7 @@ class DirectWriter:
         self._closed = True
         for peer in self._peers.values():
             peer.close(linger=True)
-        self._context.term()
+        self._context.give_back()
 
 
 def _is_over(peer: Peer, member: Member) -> bool:

@@ -33,6 +33,7 @@ from parsl_streaming_mss.files import read_password
 from parsl_streaming_mss.keys import Keys
 from parsl_streaming_mss.reader import ManagedReader
 from parsl_streaming_mss.script import Scripts
+from parsl_streaming_mss.spares import close_kept
 from parsl_streaming_mss.tenancy import load_scripts
 from parsl_streaming_mss.tenancy import make_user
 from parsl_streaming_mss.tenancy import remove
@@ -217,6 +218,7 @@ class ManagedStreaming:
 
     def close(self) -> None:
         """Stop our own brokers and remove their files; idempotent."""
+        close_kept()
         with self._lock:
             brokers, self._brokers = self._brokers, {}
         for broker in brokers.values():

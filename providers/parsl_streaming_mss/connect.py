@@ -77,9 +77,17 @@ class Endpoint:
         return f'{self.host}:{self.port}'
 
 
+class Login(Connection):
+    """A connection on which we have logged in."""
+
+    def renewed(self, buffer_bytes: int) -> Self:
+        """The same connection for another owner, without the buffers of the former."""
+        return type(self)(self._sock, buffer_bytes)
+
+
 def connect(
     endpoint: Endpoint, *, timeout: float = IO_TIMEOUT, buffer_bytes: int = SMALL_BUFFER
-) -> Connection:
+) -> Login:
     """Connect and log in.
 
     Args:
@@ -92,7 +100,7 @@ def connect(
         NotAuthorised: User or password is wrong, or the broker's certificate is.
     """
     try:
-        connection = Connection(_open(endpoint, timeout), buffer_bytes)
+        connection = Login(_open(endpoint, timeout), buffer_bytes)
         reply = _log_in(connection, endpoint, timeout)
     except ssl.SSLCertVerificationError as error:
         msg = (

@@ -14,11 +14,13 @@ from parsl_streaming.errors import StreamingError
 from parsl_streaming.seam import Buffer
 from parsl_streaming_mss.connect import IO_TIMEOUT
 from parsl_streaming_mss.connect import Endpoint
+from parsl_streaming_mss.connect import Login
 from parsl_streaming_mss.connect import connect
 from parsl_streaming_mss.resp import WAITING
 from parsl_streaming_mss.resp import Argument
-from parsl_streaming_mss.resp import Connection
 from parsl_streaming_mss.resp import pack
+from parsl_streaming_mss.spares import keep
+from parsl_streaming_mss.spares import take
 
 PATIENCE: Final = 60.0
 """Seconds for which a lost broker is sought again."""
@@ -59,7 +61,7 @@ class Line:
         self._lost_at = 0.0
         self._try_at = 0.0
         self.reconnections = 0
-        self._connection: Connection | None = self._connect(IO_TIMEOUT)
+        self._connection: Login | None = take(endpoint, buffer_bytes) or self._connect(IO_TIMEOUT)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -71,7 +73,7 @@ class Line:
         """Whether replies are awaited."""
         return bool(self._handlers)
 
-    def _connect(self, timeout: float) -> Connection:
+    def _connect(self, timeout: float) -> Login:
         return connect(self._endpoint, timeout=timeout, buffer_bytes=self._buffer_bytes)
 
     def ask(self, *commands: list[Argument]) -> list[Any]:
@@ -161,6 +163,8 @@ class Line:
     def close(self, timeout: float = 0.0) -> None:
         """Send what is queued, wait for the replies, and close; idempotent.
 
+        A connection on which no reply is awaited is kept for another line.
+
         Args:
             timeout: Longest wait in seconds for each reply.
         """
@@ -169,4 +173,7 @@ class Line:
                 self._exchange(timeout)
                 while self._handlers and self._exchange(timeout):
                     pass
+        if self._connection is not None and not self._handlers:
+            keep(self._endpoint, self._connection)
+            self._connection = None
         self._drop()

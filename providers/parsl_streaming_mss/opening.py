@@ -24,7 +24,9 @@ def open_streams(line: Line, access: Access, end: EndContext, streams: list[str]
         ProducerFenced: A newer incarnation is open.
     """
     keys = access.keys
-    extras = [keys.counters(end.name, end.epoch), keys.replies(end.name, end.epoch)]
+    # A channel may have thousands of producers: the set of its streams is not for each to read.
+    mine = f'{keys.prefix}i:{end.name}'
+    extras = [mine, keys.counters(end.name, end.epoch), keys.replies(end.name, end.epoch)]
     commands: list[list[Argument]] = [['MULTI']]
     for stream in streams:
         # An empty stream can only be made through a group.
@@ -32,7 +34,8 @@ def open_streams(line: Line, access: Access, end: EndContext, streams: list[str]
         commands.append(['XGROUP', 'DESTROY', stream, 'none'])
     commands.append(['SADD', keys.extras, *extras])
     commands.append(['SADD', keys.streams, *streams])
-    commands.append(['SMEMBERS', keys.streams])
+    commands.append(['SADD', mine, *streams])
+    commands.append(['SMEMBERS', mine])
     results = _execute(line, commands, f'opening producer {end.name!r} at {line.endpoint}')
     _fence(line, access, end, [bytes(stream).decode() for stream in results[-1]])
 
@@ -40,16 +43,14 @@ def open_streams(line: Line, access: Access, end: EndContext, streams: list[str]
 def _fence(line: Line, access: Access, end: EndContext, streams: list[str]) -> None:
     commands: list[list[Argument]] = [['MULTI']]
     for stream in streams:
-        name = access.keys.name_of(stream)
-        if name.producer != end.name:
-            continue
-        if name.epoch > end.epoch:
+        epoch = access.keys.name_of(stream).epoch
+        if epoch > end.epoch:
             msg = (
-                f'producer {end.name!r} of channel {end.channel.name!r}: epoch {name.epoch} is '
-                f'open, so epoch {end.epoch} must stop'
+                f'producer {end.name!r} of channel {end.channel.name!r}: epoch {epoch} is open, '
+                f'so epoch {end.epoch} must stop'
             )
             raise ProducerFenced(msg)
-        if name.epoch < end.epoch:
+        if epoch < end.epoch:
             commands.append(['XADD', stream, LAST_ID, 'fence', end.epoch])
             commands.append(['XDEL', stream, LAST_ID])
     if len(commands) > 1:

@@ -127,7 +127,6 @@ def test_a_registry_that_does_not_answer_is_named(
     stranger = tmp_path / 'stranger.key'
     curve.KeyPair.new().save(stranger)
     it = Attendant(ticket(registry, stranger))
-    it._socket.linger = 0
     with pytest.raises(RegistryUnreachable, match=r'tcp://127\.0\.0\.1'):
         it.open()
     it.close()
@@ -162,11 +161,12 @@ def test_a_registry_that_is_gone_keeps_nobody(
     it.open()
     it.attend(End())
     registry.close()
+    before = time.monotonic()
     it.leave(WriterStatistics())
-    assert it._socket.closed
+    assert time.monotonic() - before < module.DIAL_SECONDS
 
 
-def test_an_end_may_leave_from_its_own_tick(registry: Registry, key_file: Path) -> None:
+def test_an_end_may_speak_and_leave_from_its_own_tick(registry: Registry, key_file: Path) -> None:
     it = Attendant(ticket(registry, key_file))
     it.open()
     end = End()
@@ -175,12 +175,85 @@ def test_an_end_may_leave_from_its_own_tick(registry: Registry, key_file: Path) 
     def tick() -> bool:
         if not done.is_set():
             it.announce({'key': 'from the tick'})
+            it.leave(WriterStatistics())
             done.set()
         return False
 
     end.tick = tick  # type: ignore[method-assign]
     it.attend(end)
+    it.wake()
     assert done.wait(5)
+    member = registry.channel('c').find('writer', 'p')
+    assert member is not None
+    assert (member.state, member.contact) == ('closed', {'key': 'from the tick'})
+
+
+def _forget(registry: Registry) -> None:
+    """As after 15 s of silence, or on a new connection."""
+    with registry._lock:
+        for peer in list(registry._peers):
+            registry._forget(peer)
+
+
+def test_what_must_be_heard_is_told_again_to_a_registry_that_forgot(
+    registry: Registry, key_file: Path
+) -> None:
+    it = Attendant(ticket(registry, key_file))
+    it.open()
+    it.attend(End())
+    it.announce({'key': 'k'})
     wait(lambda: it.view.members[0].contact)
+    _forget(registry)
+    letter = Packer('p', 1, b'channel!', None).pack_end(Flag.DEAD)
+    it.bury(letter)
+    last = Packer('p', 1, b'channel!', None).pack_end(Flag.NONE)
+    it.leave(WriterStatistics(messages=7), last)
+    member = registry.channel('c').find('writer', 'p')
+    assert member is not None
+    assert member.state == 'closed'
+    assert member.contact == {'key': 'k', 'end': [last.head, last.body]}
+    assert registry.channel('c').letters == [(letter.head, letter.body)]
+    assert registry.channel('c').statistics.writers['p#1'].messages == 7
+
+
+def test_a_forgotten_end_that_beats_comes_back(
+    registry: Registry, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, 'BEAT_SECONDS', 0.05)
+    it = Attendant(ticket(registry, key_file))
+    it.open()
+    it.attend(End())
+    _forget(registry)
+    registry.channel('c').set_state('writer', 'p', 1, 'lost')
+    wait(lambda: it.view.members[0].state == 'open')
     it.leave(WriterStatistics())
-    assert it._socket.closed
+
+
+def test_a_slow_end_keeps_no_other_waiting(
+    registry: Registry, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, 'BEAT_SECONDS', 0.05)
+    slow, quick = (Attendant(ticket(registry, key_file, name=name)) for name in 'sq')
+    stuck, go_on = End(), threading.Event()
+    stuck.tick = lambda: go_on.wait(5)  # type: ignore[method-assign]
+    end = End()
+    for it, its in ((slow, stuck), (quick, end)):
+        it.open()
+        it.attend(its)
+        it.wake()
+    ticks = end.ticks
+    wait(lambda: end.ticks > ticks + 2)
+    counters = registry.channel('c').statistics.writers
+    wait(lambda: {'s#1', 'q#1'} <= {*counters} and counters['q#1'].messages > ticks)
+    go_on.set()
+    for it in (slow, quick):
+        it.leave(WriterStatistics())
+
+
+def test_a_short_end_needs_no_thread(registry: Registry, key_file: Path) -> None:
+    it = Attendant(ticket(registry, key_file))
+    it.open()
+    before = threading.active_count()
+    it.attend(End())
+    assert threading.active_count() == before
+    it.leave(WriterStatistics())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import stat
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,7 @@ def test_a_libzmq_without_curve_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_gatekeeper_admits_by_key(*, known: bool) -> None:
     server, client = curve.KeyPair.new(), curve.KeyPair.new()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    gate = curve.Gatekeeper(context, lambda key: known and key == client.public)
+    curve.Gatekeeper(context, lambda key: known and key == client.public)
     with context.socket(zmq.ROUTER) as listening, context.socket(zmq.DEALER) as dialling:
         listening.linger = dialling.linger = 0
         curve.make_server(listening, server)
@@ -78,13 +80,42 @@ def test_the_gatekeeper_admits_by_key(*, known: bool) -> None:
         dialling.connect(f'tcp://127.0.0.1:{port}')
         dialling.send(b'hello')
         assert bool(listening.poll(5000 if known else 200)) == known
-    gate.close()
+    context.term()
+
+
+def test_a_key_that_becomes_known_in_time_is_admitted() -> None:
+    server, clients, known = curve.KeyPair.new(), [curve.KeyPair.new() for _ in range(3)], set()
+    asked = threading.Event()
+
+    def admits(key: str) -> bool:
+        asked.set()
+        return key in known
+
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    curve.Gatekeeper(context, admits, 5.0)
+    with ExitStack() as stack:
+        listening = stack.enter_context(context.socket(zmq.ROUTER))
+        curve.make_server(listening, server)
+        port = listening.bind_to_random_port('tcp://127.0.0.1')
+        for client in clients:
+            dialling = stack.enter_context(context.socket(zmq.DEALER))
+            dialling.linger = 0
+            curve.make_client(dialling, client, server.public)
+            dialling.connect(f'tcp://127.0.0.1:{port}')
+            dialling.send(client.public.encode())
+        assert asked.wait(5)
+        assert not listening.poll(50)
+        for client in (clients[2], clients[0]):
+            known.add(client.public)
+            frame = listening.recv_multipart(copy=False)[1]
+            assert frame.bytes.decode() == frame['User-Id'] == client.public
+        assert not listening.poll(50)
     context.term()
 
 
 def test_a_client_of_another_server_hears_nothing() -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    gate = curve.Gatekeeper(context, lambda key: True)
+    curve.Gatekeeper(context, lambda key: True)
     with context.socket(zmq.ROUTER) as listening, context.socket(zmq.DEALER) as dialling:
         listening.linger = dialling.linger = 0
         curve.make_server(listening, curve.KeyPair.new())
@@ -93,7 +124,6 @@ def test_a_client_of_another_server_hears_nothing() -> None:
         dialling.connect(f'tcp://127.0.0.1:{port}')
         dialling.send(b'hello')
         assert not listening.poll(200)
-    gate.close()
     context.term()
 
 

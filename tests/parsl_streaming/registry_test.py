@@ -24,7 +24,7 @@ STRANGER = curve.KeyPair.new()
 
 
 class Dialler:
-    """An end that speaks to the registry by hand."""
+    """A connection that speaks to the registry by hand, for its end of number 1 unless told."""
 
     def __init__(self, registry: Registry, keys: curve.KeyPair) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -33,14 +33,19 @@ class Dialler:
         curve.make_client(self.socket, keys, registry.public_key)
         self.socket.connect(registry.addresses[0])
 
-    def tell(self, op: str, **fields: Any) -> None:
-        self.socket.send(msgpack.packb({'op': op, **fields}))
+    def tell(self, op: str, number: bytes = b'1', **fields: Any) -> None:
+        self.socket.send_multipart([number, msgpack.packb({'op': op, **fields})])
 
-    def hear(self, timeout: float = 5.0) -> dict[str, Any] | None:
+    def hear_frames(self, timeout: float = 5.0) -> tuple[bytes, dict[str, Any]] | None:
+        """Which end an answer is for, and the answer."""
         if not self.socket.poll(int(timeout * 1000)):
             return None
-        answer: dict[str, Any] = msgpack.unpackb(self.socket.recv(), strict_map_key=False)
-        return answer
+        end, frame = self.socket.recv_multipart()
+        return end, msgpack.unpackb(frame, strict_map_key=False)
+
+    def hear(self, timeout: float = 5.0) -> dict[str, Any] | None:
+        heard = self.hear_frames(timeout)
+        return heard[1] if heard else None
 
     def hear_of(self, key: str) -> Any:
         """The next answer that holds this."""
@@ -51,9 +56,9 @@ class Dialler:
                 return answer[key]
         raise AssertionError(key)
 
-    def open(self, role: str, name: str, **fields: Any) -> dict[str, Any]:
+    def open(self, role: str, name: str, number: bytes = b'1', **fields: Any) -> dict[str, Any]:
         place = {'channel': 'c', 'role': role, 'name': name, 'group': '', 'call': name}
-        self.tell('open', **({'version': VERSION} | place | fields))
+        self.tell('open', number, **({'version': VERSION} | place | fields))
         answer = self.hear()
         assert answer is not None
         return answer
@@ -94,20 +99,67 @@ def test_an_end_gets_its_epoch_secrets_and_view(dial: Dial, registry: Registry) 
     assert answer['secret'] == registry.channel('c').secret
     assert len(answer['secret']) == 32
     assert answer['secrets'] == {'password': 'x'}
-    assert answer['view'][1][0][:3] == ['p', 'writer', 1]
+    assert answer['channel'] == 'c'
+    assert answer['view'][2][0][:3] == ['p', 'writer', 1]
 
 
 def test_every_end_hears_of_every_change(dial: Dial, registry: Registry) -> None:
     writer, reader = dial('a'), dial('b')
     writer.open('writer', 'p')
     reader.open('reader', 'r', group='g')
-    assert [m[0] for m in writer.hear_of('view')[1]] == ['p', 'r']
+    assert [m[0] for m in writer.hear_of('view')[2]] == ['r']
     reader.tell('announce', contact={'key': 'k', 'addresses': [['127.0.0.1', 1, 2]]})
-    assert writer.hear_of('view')[1][1][5]['key'] == 'k'
+    assert writer.hear_of('view')[2][0][5]['key'] == 'k'
     registry.declare('c', 'reader', 'late', 'call', 'g')
-    assert [m[0] for m in writer.hear_of('view')[1]] == ['p', 'r', 'late']
+    assert [m[0] for m in writer.hear_of('view')[2]] == ['late']
     registry.fail('c', 'reader', 'late', 'gone')
-    assert writer.hear_of('view')[1][2][4] == 'failed'
+    assert writer.hear_of('view')[2][0][4] == 'failed'
+
+
+def test_a_connection_hears_of_a_change_once_for_all_its_ends(
+    dial: Dial, registry: Registry
+) -> None:
+    site = dial('a')
+    for number, name in ((b'1', 'p'), (b'2', 'q')):
+        site.open('writer', name, number)
+    registry.declare('c', 'reader', 'r', 'call', 'g')
+    heard = site.hear_frames()
+    assert heard is not None
+    assert heard[0] == b''
+    assert heard[1]['channel'] == 'c'
+    assert [m[0] for m in heard[1]['view'][2]] == ['r']
+    site.tell('leave', b'1')
+    assert site.hear_frames() == (b'1', {'left': True})
+    assert site.hear_of('view')[2][0][:5] == ['p', 'writer', 1, '', 'closed']
+
+
+def test_an_end_of_a_known_connection_hears_what_is_new_only(dial: Dial) -> None:
+    site = dial('a')
+    first = site.open('writer', 'p', b'1')['view']
+    second = site.open('writer', 'q', b'2')['view']
+    assert first[0] == 0
+    assert second[0] == first[1]
+    assert [m[0] for m in second[2]] == ['q']
+
+
+def test_one_end_of_a_connection_is_lost_and_the_other_is_not(
+    dial: Dial, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = dial('a')
+    for number, name in ((b'1', 'silent'), (b'2', 'loud')):
+        site.open('writer', name, number)
+    monkeypatch.setattr(module, 'SILENCE_SECONDS', 0.5)
+    limit = time.monotonic() + 5
+    state = 'open'
+    while state == 'open' and time.monotonic() < limit:
+        site.tell('beat', b'2')
+        member = registry.channel('c').find('writer', 'silent')
+        state = member.state if member else ''
+        time.sleep(0.05)
+    loud = registry.channel('c').find('writer', 'loud')
+    assert state == 'lost'
+    assert loud is not None
+    assert loud.state == 'open'
 
 
 def test_a_newer_epoch_fences_the_older(dial: Dial) -> None:
@@ -128,7 +180,25 @@ def test_an_end_that_was_forgotten_rejoins(dial: Dial, registry: Registry) -> No
     assert reader.hear_of('unknown')
     place = {'channel': 'c', 'role': 'reader', 'name': 'r', 'group': 'g'}
     reader.tell('rejoin', epoch=3, contact={'key': 'k'}, **place)
-    assert reader.hear_of('view')[1] == [['r', 'reader', 3, 'g', 'open', {'key': 'k'}]]
+    assert reader.hear_of('view')[2] == [['r', 'reader', 3, 'g', 'open', {'key': 'k'}]]
+
+
+def test_an_end_that_came_back_is_not_lost_with_its_former_connection(
+    dial: Dial, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = dial('a'), dial('a')
+    before.open('writer', 'p')
+    after.tell('rejoin', channel='c', role='writer', name='p', group='', epoch=1, contact={})
+    assert after.hear_of('rejoined')
+    monkeypatch.setattr(module, 'SILENCE_SECONDS', 0.3)
+    limit = time.monotonic() + 1
+    while time.monotonic() < limit:
+        after.tell('beat')
+        registry.declare('c', 'writer', 'p', 'p', '')
+        time.sleep(0.05)
+    member = registry.channel('c').find('writer', 'p')
+    assert member is not None
+    assert member.state == 'open'
 
 
 def test_leaving_leaves_the_end_and_the_statistics(dial: Dial, registry: Registry) -> None:
@@ -147,6 +217,7 @@ def test_letters_are_kept(dial: Dial, registry: Registry) -> None:
     reader = dial('b')
     reader.open('reader', 'r')
     reader.tell('bury', letter=[b'head', b'body'])
+    assert reader.hear_of('kept')
     reader.tell('leave')
     assert reader.hear_of('left')
     assert registry.channel('c').letters == [(b'head', b'body')]
@@ -213,7 +284,7 @@ def test_refusals_say_which(
 )
 def test_garbage_stops_nothing(dial: Dial, data: bytes, caplog: pytest.LogCaptureFixture) -> None:
     vandal, writer = dial('b'), dial('a')
-    vandal.socket.send(data)
+    vandal.socket.send_multipart([b'1', data])
     assert vandal.hear_of('error')[0] == 'StreamingError'
     assert writer.open('writer', 'p')['epoch'] == 1
     assert 'could not be handled' in caplog.text
@@ -223,6 +294,7 @@ def test_a_message_of_several_frames_stops_nothing(dial: Dial) -> None:
     vandal, writer = dial('b'), dial('a')
     vandal.socket.send_multipart([b'one', b'two', b'three'])
     vandal.socket.send_multipart([b'', b''])
+    vandal.socket.send(b'')
     assert writer.open('writer', 'p')['epoch'] == 1
 
 

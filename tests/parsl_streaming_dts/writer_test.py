@@ -19,10 +19,9 @@ Stages = Callable[..., Any]
 def _kill(reader: Any) -> None:
     """End as a killed process does: the sockets close, nothing is said."""
     reader._closed = True
-    reader._gatekeeper.close()
     reader._control.close(0)
     reader._data.close(0)
-    reader._context.term()
+    reader._context.zmq.term()
 
 
 def test_a_batch_is_kept_until_it_is_settled(stage: Stages) -> None:
