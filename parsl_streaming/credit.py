@@ -59,6 +59,11 @@ class Account:
         """Whether nothing is in flight although the reader grants credit."""
         return self.messages == 0 and self.limit_messages > 0
 
+    @property
+    def is_tight(self) -> bool:
+        """Whether half of what is granted is in flight."""
+        return 2 * self.messages >= self.limit_messages or 2 * self.nbytes >= self.limit_bytes
+
     def grant(self, messages: int, nbytes: int) -> None:
         """The reader's window is this now."""
         self.limit_messages = messages

@@ -41,7 +41,7 @@ class IndexBuilder:
             self._rows.append(row)
         elif self._first is None:
             self._first = row
-        elif row != self._first or not _same(row[2:4], self._first[2:4]):
+        elif row != self._first or not _same(row, self._first):
             self._rows = [self._first] * len(self.lengths)
             self._rows.append(row)
         self.lengths.append(length)
@@ -68,11 +68,11 @@ class IndexBuilder:
         return packed
 
 
-def _same(key_and_headers: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
-    """Whether equal values are of the same type too: 1 equals True, but is another key."""
-    if key_and_headers == (None, None):
+def _same(row: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether equal rows have the same key and headers to the bit: 1 == 1.0 == True."""
+    if row[2] is None and row[3] is None:
         return True
-    same: bool = msgpack.packb(key_and_headers) == msgpack.packb(others)
+    same: bool = msgpack.packb(row[2:4]) == msgpack.packb(other[2:4])
     return same
 
 

@@ -99,8 +99,9 @@ class Message:
     @property
     def data(self) -> memoryview:
         """The payload as it travelled, read-only and without a copy."""
-        opened = self._holding.opened
-        return opened.body[opened.starts[self._i] : opened.starts[self._i + 1]]
+        opened, i = self._holding.opened, self._i
+        starts = opened.index.starts
+        return opened.body[starts[i] : starts[i + 1]]
 
     @property
     def value(self) -> Any:

@@ -46,6 +46,8 @@ class Outbox:
         self.packer = packer
         self.statistics = WriterStatistics()
         self._channel = channel
+        self._most_messages = channel.batch_messages
+        self._most_bytes = channel.batch_bytes
         self._open: dict[int, OpenBatch] = {}
         self._unwritten: Batch | None = None
         self._look_at = 0.0
@@ -80,15 +82,15 @@ class Outbox:
 
     def _is_full(self, batch: OpenBatch, size: int) -> bool:
         """Whether the batch must go before `size` bytes more; a large message goes alone."""
-        count = len(batch.parts)
-        large = size >= LARGE_BYTES or (count == 1 and batch.nbytes >= LARGE_BYTES)
-        return count > 0 and (large or self._is_crowded(batch, size))
+        if size >= LARGE_BYTES or (batch.nbytes >= LARGE_BYTES and len(batch.parts) == 1):
+            return len(batch.parts) > 0
+        return self._is_crowded(batch, size)
 
     def _is_crowded(self, batch: OpenBatch, size: int) -> bool:
         count = len(batch.parts)
-        if count >= self._channel.batch_messages:
-            return True
-        return count > 0 and batch.nbytes + size >= self._channel.batch_bytes
+        if batch.nbytes + size >= self._most_bytes:
+            return count > 0
+        return count >= self._most_messages
 
     def _make_space(self, partition: int, size: int, limit: float) -> None:
         """Get a full batch out of the way, by waiting for credit or by dropping."""

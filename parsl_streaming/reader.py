@@ -222,7 +222,7 @@ class Reader:
         self._settled(holding, i)
 
     def _settled(self, holding: Holding, i: int) -> None:
-        if self._last == (holding, i):
+        if self._last is not None and self._last == (holding, i):
             self._last = None
         if not holding.settle(i):
             return
@@ -377,9 +377,9 @@ class Reader:
         if self._closed or not self._lock.acquire(blocking=False):
             return not self._closed
         try:
-            self._link.pump()
+            flowing = self._link.pump()
             self._acknowledge_deferred()
-            return bool(self._deferred)
+            return flowing or bool(self._deferred)
         except StreamingError as error:
             self._failure = error
             return False

@@ -285,8 +285,13 @@ class LinkReader(Protocol):
     def reply(self, delivery: Delivery, batch: Batch) -> None:
         """Send replies to the delivery's producer, ahead of its acknowledgement."""
 
-    def pump(self) -> None:
-        """Keep leases and credit fresh while the consumer is busy; never waits."""
+    def pump(self) -> bool:
+        """Keep leases and credit fresh while the consumer is busy; never waits.
+
+        Returns:
+            Whether batches are coming in, so that it should be called again soon.
+        """
+        return False
 
     def statistics(self) -> dict[str, int]:
         """Counters of this link; none unless it has some of its own."""

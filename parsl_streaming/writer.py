@@ -74,6 +74,9 @@ class Writer:
         gather = channel.pattern is Pattern.GATHER
         self._replies = PendingReplies(self._codecs, unpacker, gather=gather)
         self._groups_known = not channel.pattern.is_broadcast
+        self._is_keyed = channel.pattern is Pattern.SHUFFLE
+        self._patience = channel.timeout
+        self._most_bytes = channel.max_message_bytes
         self._attended = False
         self._closed = False
         self._failure: StreamingError | None = None
@@ -145,12 +148,12 @@ class Writer:
         codec, meta, data = self._codecs.encode(value)
         if key is not None or headers is not None:
             key, headers = self._fixed(key, headers)
-        if self._closed or self._failure or len(data) > self.channel.max_message_bytes:
+        if self._closed or self._failure or len(data) > self._most_bytes:
             self._refuse(len(data))
-        limit = self._deadline(timeout)
+        limit = time.monotonic() + (self._patience if timeout is None else timeout)
         if not self._groups_known:
             self._await_groups(limit)
-        partition = self._partition(key) if self.channel.pattern is Pattern.SHUFFLE else 0
+        partition = self._partition(key) if self._is_keyed else 0
         seq = self._outbox.add(partition, data, (codec, meta, key, headers, ref), limit)
         if not self._attended and self._outbox.waiting:
             self._attended = True
@@ -203,7 +206,7 @@ class Writer:
         self._groups_known = True
 
     def _deadline(self, timeout: float | None) -> float:
-        return time.monotonic() + (self.channel.timeout if timeout is None else timeout)
+        return time.monotonic() + (self._patience if timeout is None else timeout)
 
     def _advance(self, *, everything: bool) -> None:
         self._outbox.advance(everything=everything)

@@ -166,8 +166,6 @@ class MemoryReader(seam.LinkReader):
 
     def extend(self, delivery: Delivery) -> None: ...
 
-    def pump(self) -> None: ...
-
     def bury(self, delivery: Delivery, letter: Batch) -> None:
         self._end.rendezvous.bury(letter)
 

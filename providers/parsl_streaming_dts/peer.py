@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -15,11 +13,14 @@ from parsl_streaming.credit import Account
 from parsl_streaming.credit import Window
 from parsl_streaming.ledger import Entry
 from parsl_streaming.seam import Batch
-from parsl_streaming.seam import Buffer
 from parsl_streaming.seam import EndContext
 from parsl_streaming.seam import Member
 from parsl_streaming_dts import control
+from parsl_streaming_dts.frames import AGAIN
+from parsl_streaming_dts.frames import URGENT
 from parsl_streaming_dts.race import first_reachable
+from parsl_streaming_dts.stream import TOKEN_BYTES
+from parsl_streaming_dts.stream import Stream
 
 LINGER_MS = 2000
 _RECONNECT_MS = 20
@@ -38,6 +39,10 @@ _NEWS: dict[int, str] = {zmq.EVENT_DISCONNECTED: 'lost', zmq.EVENT_HANDSHAKE_SUC
 
 class Peer:
     """Two connections to one reader: control under CURVE, data sealed or plain.
+
+    Attributes:
+        lost_at: When a connection was lost, until both are there again.
+        over_at: When the registry was seen to say that the reader is gone.
 
     Args:
         context: The link's ZeroMQ context.
@@ -59,30 +64,46 @@ class Peer:
         self.account = Account()
         self.window = Window(1, 1)
         self.lost_at: float | None = None
+        self.over_at: float | None = None
         self.dry = False
-        self._hello = (end.name, end.epoch, secrets.token_bytes(16))
+        self._end = end
+        self._token = secrets.token_bytes(TOKEN_BYTES)
         self.control = context.socket(zmq.DEALER)
         curve.make_client(self.control, keys, member.contact['key'])
-        self.data = context.socket(zmq.DEALER)
-        self.data.routing_id = self._hello[2]
-        self.data.setsockopt(zmq.MAXMSGSIZE, 2 * end.channel.max_message_bytes)
-        for socket in (self.control, self.data):
-            _prepare(socket, end.channel.lease)
-        self.monitors = [socket.get_monitor_socket(_EVENTS) for socket in (self.control, self.data)]
-        self._down: set[zmq.Socket[bytes]] = set()
-        self._connect(member.contact)
-
-    def _connect(self, contact: Mapping[str, Any]) -> None:
-        candidates = [(host, port) for host, port, _ in contact['addresses']]
-        host, port, data_port = contact['addresses'][first_reachable(candidates) or 0]
-        bracketed = f'[{host}]' if ':' in host else host
-        self.control.connect(f'tcp://{bracketed}:{port}')
-        self.data.connect(f'tcp://{bracketed}:{data_port}')
+        _prepare(self.control, end.channel.lease)
+        self.monitor = self.control.get_monitor_socket(_EVENTS)
+        self._is_down = False
+        candidates = [(host, port) for host, port, _ in member.contact['addresses']]
+        host, port, self._data_port = member.contact['addresses'][first_reachable(candidates) or 0]
+        self._host = host
+        self.control.connect(f'tcp://[{host}]:{port}' if ':' in host else f'tcp://{host}:{port}')
+        self.dial()
         self.greet()
 
+    def dial(self) -> None:
+        """Connect for data, again if need be."""
+        largest = 2 * self._end.channel.max_message_bytes
+        self.data = Stream.dial(self._host, self._data_port, self._token, largest)
+        self.dialled_at = time.monotonic()
+
     def greet(self) -> None:
-        """Say who we are."""
-        self.control.send(control.encode(control.HELLO, *self._hello))
+        """Say who we are, and what our data connection begins with."""
+        hello = control.encode(control.HELLO, self._end.name, self._end.epoch, self._token)
+        self.control.send(hello)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it may be given batches."""
+        return self.lost_at is None and self.over_at is None
+
+    def may_speak(self, grace: float) -> bool:
+        """Whether a reader that is over may still be heard: what it settled is on its way.
+
+        Its goodbye ends that, the loss of its connection, or `grace` seconds.
+        """
+        self.over_at = self.over_at or time.monotonic()
+        waited = time.monotonic() - self.over_at
+        return self.greeted and self.lost_at is None and waited < grace
 
     @property
     def greeted(self) -> bool:
@@ -109,53 +130,42 @@ class Peer:
             self.control.send(control.encode(control.AGAIN, batch.number, deliveries, settled))
         self.account.spend(batch.count, batch.nbytes)
         self.dry = False
-        self.send_raw(batch, again=deliveries > 1)
+        flags = URGENT if self.account.is_tight else 0
+        self.send_raw(batch, flags | AGAIN if deliveries > 1 else flags)
 
-    def send_raw(self, batch: Batch, *, again: bool = False) -> None:
-        """Put the batch's bytes on the data connection; large bodies are not copied."""
-        self.data.send(batch.head, zmq.SNDMORE)
-        send_body(self.data, batch.body, zmq.SNDMORE if again else 0)
-        if again:
-            self.data.send(b'')
+    def send_raw(self, batch: Batch, flags: int = 0) -> None:
+        """Put the batch's bytes on the data connection, as far as it takes them now."""
+        self.data.send(batch.head, batch.body, flags)
 
-    def read_monitors(self) -> str | None:
-        """What became of the connections: `lost`, `back`, `refused`, or no news."""
+    def read_monitor(self) -> str | None:
+        """What became of the control connection: `lost`, `back`, `refused`, or no news."""
         news = None
-        for monitor in self.monitors:
-            while monitor.poll(0):
-                event = parse_monitor_message(monitor.recv_multipart())['event']
-                # libzmq does not connect again after a refusal, so it must not be overlooked.
-                news = 'refused' if news == 'refused' else _NEWS.get(event, 'refused')
-                self._note(monitor, news)
-        return 'lost' if self._down and news == 'back' else news
+        while self.monitor.poll(0):
+            event = parse_monitor_message(self.monitor.recv_multipart())['event']
+            # libzmq does not connect again after a refusal, so it must not be overlooked.
+            news = 'refused' if news == 'refused' else _NEWS.get(event, 'refused')
+            if news != 'back':
+                # Whatever was on its way may be lost, even if it is back already.
+                self.lost_at = self.lost_at or time.monotonic()
+            self._is_down = news != 'back'
+        return news
 
-    def _note(self, monitor: zmq.Socket[bytes], news: str) -> None:
-        """Whatever was on its way through a connection that was lost may be lost too."""
-        if news == 'lost':
-            self._down.add(monitor)
-            self.lost_at = self.lost_at or time.monotonic()
-        else:
-            self._down.discard(monitor)
+    @property
+    def is_back(self) -> bool:
+        """Whether both connections are there."""
+        return not self._is_down and self.data.connected
 
     def close(self, *, linger: bool) -> None:
-        """Close both connections; with `linger`, what was sent still leaves."""
-        for socket, monitor in zip((self.control, self.data), self.monitors, strict=True):
-            socket.disable_monitor()
-            monitor.close(0)
-            socket.close(LINGER_MS if linger else 0)
+        """Close both connections; with `linger`, what was sent still arrives."""
+        self.control.disable_monitor()
+        self.monitor.close(0)
+        self.control.close(LINGER_MS if linger else 0)
+        self.data.close(linger=linger)
 
 
 def has_input(socket: zmq.Socket[bytes]) -> bool:
     """Whether a message waits; cheaper than polling."""
     return bool(int(socket.getsockopt(zmq.EVENTS)) & _POLLIN)
-
-
-def send_body(socket: zmq.Socket[bytes], body: Buffer, flags: int = 0) -> None:
-    """Send the last part of a batch; a large one is not copied."""
-    if len(body) < zmq.COPY_THRESHOLD:
-        socket.send(body, flags)
-    else:
-        socket.send(body, flags, copy=False)
 
 
 def _prepare(socket: zmq.Socket[bytes], lease: float) -> None:

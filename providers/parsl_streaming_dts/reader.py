@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import deque
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -19,23 +21,28 @@ from parsl_streaming.seam import Flag
 from parsl_streaming.wire import decode_batch
 from parsl_streaming_dts import contexts
 from parsl_streaming_dts import control
+from parsl_streaming_dts.frames import AGAIN
+from parsl_streaming_dts.frames import URGENT
+from parsl_streaming_dts.frames import Frame
+from parsl_streaming_dts.inflow import Inflow
+from parsl_streaming_dts.inflow import Key
 from parsl_streaming_dts.peer import LINGER_MS
 from parsl_streaming_dts.peer import has_input
-from parsl_streaming_dts.peer import send_body
 
 _AGAIN_SECONDS: Final = 1.0
-_ACKS_AT_ONCE: Final = 8
-"""Acknowledgements that wait while there is more to read; otherwise they leave at once."""
+_ACKS_AT_ONCE: Final = 32
+"""Acknowledgements that wait together while batches follow each other closely."""
+_CLOSELY: Final = 0.001
+_LOOK_SECONDS: Final = 0.005
+"""A writer that always has more to read must not hide the others for longer."""
 _MOST_UNREAD: Final = 1000
-_MAX_HEAD_BYTES: Final = 64 << 20
 
 
 @dataclass(slots=True)
 class _Source:
-    """A writer that is connected: its routing ids, and what it is owed."""
+    """A writer that has greeted us: its routing id, and what it is owed."""
 
     control: bytes
-    data: bytes
     acks: list[int] = field(default_factory=list)
     released: list[tuple[int, bytes]] = field(default_factory=list)
     again: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -48,23 +55,22 @@ class DirectReader:
         curve.require_libzmq()
         self._end = end
         self._keys = curve.KeyPair.new()
-        self._context = contexts.borrow()
-        self._context.guard(self._admits)
-        self._control = self._context.zmq.socket(zmq.ROUTER)
-        curve.make_server(self._control, self._keys)
-        self._control.setsockopt(zmq.MAXMSGSIZE, control.MAX_BYTES)
-        self._data = self._context.zmq.socket(zmq.ROUTER)
-        self._data.setsockopt(zmq.MAXMSGSIZE, 2 * end.channel.max_message_bytes + _MAX_HEAD_BYTES)
-        # A writer that comes back is heard even before the loss of its old connection is seen.
-        self._data.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self._sources: dict[tuple[str, int], _Source] = {}
-        self._ended: set[tuple[str, int]] = set()
+        self._poller = zmq.Poller()
+        self._sources: dict[Key, _Source] = {}
+        self._ahead: deque[Delivery] = deque()
+        self._ended: set[Key] = set()
+        self._looked = 0.0
         self._refused = 0
         self._acks_due = 0
+        self._urgent = False
         self._held = 0
         self._dry = False
         self._closed = False
-        self._poller = zmq.Poller()
+        most = 2 * end.channel.max_message_bytes
+        self._inflow = Inflow(end.site.addresses, self._poller, most)
+        self._context = contexts.borrow()
+        self._context.guard(self._admits)
+        self._control = self._make_control()
         try:
             addresses = self._listen()
         except BaseException:
@@ -72,22 +78,24 @@ class DirectReader:
             raise
         end.rendezvous.announce({'key': self._keys.public, 'addresses': addresses})
 
+    def _make_control(self) -> zmq.Socket[bytes]:
+        socket = self._context.zmq.socket(zmq.ROUTER)
+        curve.make_server(socket, self._keys)
+        curve.set_heartbeat(socket, self._end.channel.lease)
+        socket.setsockopt(zmq.MAXMSGSIZE, control.MAX_BYTES)
+        socket.setsockopt(zmq.IPV6, 1)
+        socket.sndhwm = 0
+        socket.rcvhwm = _MOST_UNREAD
+        socket.linger = LINGER_MS
+        self._poller.register(socket, zmq.POLLIN)
+        return socket
+
     def _listen(self) -> list[tuple[str, int, int]]:
-        for socket in (self._control, self._data):
-            socket.sndhwm = 0
-            socket.rcvhwm = _MOST_UNREAD  # credit keeps writers below; strangers have none
-            socket.linger = LINGER_MS
-            socket.setsockopt(zmq.IPV6, 1)
-            curve.set_heartbeat(socket, self._end.channel.lease)
-            self._poller.register(socket, zmq.POLLIN)
         addresses = []
-        for host in self._end.site.addresses:
+        for host, data_port in zip(self._end.site.addresses, self._inflow.ports, strict=True):
             bracketed = f'[{host}]' if ':' in host else host
-            ports = [
-                socket.bind_to_random_port(f'tcp://{bracketed}')
-                for socket in (self._control, self._data)
-            ]
-            addresses.append((host, ports[0], ports[1]))
+            port = self._control.bind_to_random_port(f'tcp://{bracketed}')
+            addresses.append((host, port, data_port))
         return addresses
 
     def _admits(self, key: str) -> bool:
@@ -96,53 +104,75 @@ class DirectReader:
 
     def read(self, timeout: float) -> Delivery | None:
         """See `LinkReader.read`."""
+        if self._urgent or self._acks_due >= _ACKS_AT_ONCE:
+            self._send_due()
         delivery = self._receive()
-        if delivery is not None:
-            if self._acks_due >= _ACKS_AT_ONCE:
-                self._send_due()
-            return delivery
-        self._send_due()
-        for socket, _ in self._poller.poll(int(timeout * 1000)):
-            if socket is self._control:
-                self._serve()
-        delivery = self._receive()
+        if delivery is None and self._acks_due and timeout > _CLOSELY:
+            delivery = self._await(_CLOSELY)
+            timeout -= _CLOSELY
+        if delivery is None:
+            self._send_due()
+            # Before waiting: there may be one of each of many writers.
+            delivery = self._late_end() or self._await(timeout)
         if delivery is None and self._held and not self._dry:
             self._say_dry()
-        return delivery if delivery is not None else self._late_end()
+        return delivery
+
+    def _await(self, timeout: float) -> Delivery | None:
+        """What comes within the timeout, in parts perhaps."""
+        limit = time.monotonic() + timeout
+        while True:
+            self._look(max(0.0, limit - time.monotonic()))
+            delivery = self._receive()
+            if delivery is not None or time.monotonic() >= limit:
+                return delivery
 
     def _say_dry(self) -> None:
         """The consumer waits for more before it settles what it has."""
         self._dry = True
         for source in self._sources.values():
-            self._tell(source.control, control.DRY)
+            self._tell(source, control.DRY)
+
+    def _look(self, timeout: float) -> None:
+        """See what became ready: control messages, strangers at the door, data."""
+        for socket, events in self._poller.poll(math.ceil(timeout * 1000)):
+            if isinstance(socket, int):
+                self._inflow.serve(socket, events)
+            else:
+                self._serve()
+        self._looked = time.monotonic()
 
     def _receive(self) -> Delivery | None:
         """The next batch that is already here."""
-        while has_input(self._data):
-            frames = self._data.recv_multipart(copy=False)
-            try:
-                identity, head, body, *again = frames
-                batch = decode_batch(head.bytes, body.buffer)
-            except (IntegrityError, ValueError):
-                # Anybody can speak to the data port; what is no batch is nothing.
-                self._refused += 1
-                continue
-            delivery = self._deliver(identity.bytes, batch, again=bool(again))
-            if delivery is not None:
+        if self._ahead:
+            return self._ahead.popleft()
+        if self._inflow.ready and time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._look(0.0)
+        return self._next()
+
+    def _next(self) -> Delivery | None:
+        while (found := self._inflow.read()) is not None:
+            if (delivery := self._deliver(*found)) is not None:
                 return delivery
         return None
 
-    def _deliver(self, identity: bytes, batch: Batch, *, again: bool) -> Delivery | None:
-        source = self._sources.get((batch.producer, batch.epoch))
-        if source is None or source.data != identity:
+    def _deliver(self, key: Key, frame: Frame) -> Delivery | None:
+        try:
+            batch = decode_batch(frame.head, frame.body)
+        except IntegrityError:
+            self._refused += 1
+            return None
+        if (batch.producer, batch.epoch) != key:
             self._refused += 1
             return None
         if Flag.END in batch.flags:
             return self._end_once(batch)
         self._held += 1
         self._dry = False
-        if not again:
+        self._urgent |= bool(frame.flags & URGENT)
+        if not frame.flags & AGAIN:
             return Delivery(batch)
+        source = self._sources[key]
         self._await_again(source, batch.number)
         deliveries, settled = source.again.pop(batch.number, (2, 0))
         return Delivery(batch, deliveries, settled)
@@ -175,19 +205,22 @@ class DirectReader:
 
     def _handle(self, identity: bytes, message: list[Any]) -> None:
         match message:
-            case [control.HELLO, str(producer), int(epoch), bytes(data)]:
-                before = self._sources.get((producer, epoch))
-                owed = (before.acks, before.released) if before is not None else ([], [])
-                self._sources[producer, epoch] = _Source(identity, data, *owed)
-                spec = self._end.channel
-                self._tell(identity, control.GRANT, spec.credit_messages, spec.credit_bytes)
+            case [control.HELLO, str(producer), int(epoch), bytes(token)]:
+                self._greet(identity, (producer, epoch), token)
             case [control.AGAIN, int(number), int(deliveries), bytes(mask)]:
                 source = next((s for s in self._sources.values() if s.control == identity), None)
                 if source is not None:
                     source.again[number] = (deliveries, control.mask_from_bytes(mask))
 
-    def _tell(self, identity: bytes, kind: str, *fields: Any) -> None:
-        self._control.send_multipart([identity, control.encode(kind, *fields)])
+    def _greet(self, identity: bytes, key: Key, token: bytes) -> None:
+        source = self._sources.setdefault(key, _Source(identity))
+        source.control = identity
+        self._inflow.expect(key, token)
+        spec = self._end.channel
+        self._tell(source, control.GRANT, spec.credit_messages, spec.credit_bytes)
+
+    def _tell(self, source: _Source, kind: str, *fields: Any) -> None:
+        self._control.send_multipart([source.control, control.encode(kind, *fields)])
 
     def _source(self, delivery: Delivery) -> _Source | None:
         return self._sources.get((delivery.batch.producer, delivery.batch.epoch))
@@ -202,12 +235,13 @@ class DirectReader:
 
     def _send_due(self) -> None:
         self._acks_due = 0
+        self._urgent = False
         for source in self._sources.values():
             if source.acks:
-                self._tell(source.control, control.ACK, source.acks)
+                self._tell(source, control.ACK, source.acks)
                 source.acks = []
             for number, mask in source.released:
-                self._tell(source.control, control.RELEASE, number, mask)
+                self._tell(source, control.RELEASE, number, mask)
             source.released = []
 
     def mark(self, delivery: Delivery, settled: int) -> None:
@@ -215,7 +249,7 @@ class DirectReader:
         source = self._source(delivery)
         if source is not None:
             mask = control.mask_to_bytes(settled)
-            self._tell(source.control, control.MARK, delivery.batch.number, mask)
+            self._tell(source, control.MARK, delivery.batch.number, mask)
 
     def release(self, delivery: Delivery, settled: int) -> None:
         """See `LinkReader.release`; with the next read, or with the goodbye."""
@@ -234,20 +268,21 @@ class DirectReader:
 
     def reply(self, delivery: Delivery, batch: Batch) -> None:
         """See `LinkReader.reply`."""
-        source = self._source(delivery)
-        if source is not None:
-            self._data.send(source.data, zmq.SNDMORE)
-            self._data.send(batch.head, zmq.SNDMORE)
-            send_body(self._data, batch.body)
+        if self._source(delivery) is not None:
+            self._inflow.reply((delivery.batch.producer, delivery.batch.epoch), batch)
 
-    def pump(self) -> None:
-        """See `LinkReader.pump`."""
+    def pump(self) -> bool:
+        """See `LinkReader.pump`; what has come is taken from the kernel, so that more can come."""
         self._send_due()
-        self._serve()
+        self._look(0.0)
+        before = len(self._ahead)
+        while (delivery := self._next()) is not None:
+            self._ahead.append(delivery)
+        return len(self._ahead) > before
 
     def statistics(self) -> dict[str, int]:
-        """See `LinkReader.statistics`: `refused` frames were no batches of a known writer."""
-        return {'refused': self._refused}
+        """See `LinkReader.statistics`: `refused` came from nobody known, or was no batch."""
+        return {'refused': self._refused + self._inflow.refused}
 
     def close(self) -> None:
         """See `LinkReader.close`."""
@@ -257,14 +292,15 @@ class DirectReader:
         for source in self._sources.values():
             # Released before the goodbye, a batch might be handed to this very reader again.
             for number, mask in source.released:
-                self._tell(source.control, control.MARK, number, mask)
+                self._tell(source, control.MARK, number, mask)
             source.released = []
         self._send_due()
+        self._inflow.close()  # first: the goodbye says that nothing follows
         for source in self._sources.values():
-            self._tell(source.control, control.BYE)
+            self._tell(source, control.BYE)
         self._free()
 
     def _free(self) -> None:
+        self._inflow.close()
         self._control.close()
-        self._data.close()
         self._context.give_back()

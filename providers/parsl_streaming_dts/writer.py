@@ -29,6 +29,9 @@ _POLL: Final = 0.1
 _POLL_ALONE: Final = 0.01
 """Shorter while there is no reader: news of one comes through the registry."""
 _AGAIN: Final = 0.02
+_LOOK_SECONDS: Final = 0.005
+_IN: Final = int(zmq.POLLIN)
+_OUT: Final = int(zmq.POLLOUT)
 _GRACE: Final = 1.0
 """Seconds in which a reader whose connection broke may come back."""
 
@@ -44,7 +47,8 @@ class DirectWriter:
         self._poller = zmq.Poller()
         self._ledger = Ledger()
         self._peers: dict[str, Peer] = {}
-        self._by_socket: dict[zmq.Socket[bytes], Peer] = {}
+        self._by_socket: dict[zmq.Socket[bytes] | int, Peer] = {}
+        self._looked = 0.0
         self._replies: list[Batch] = []
         self._seen = -1
         self._view: View | None = None
@@ -88,7 +92,7 @@ class DirectWriter:
         return Room(messages, nbytes, idle=any(peer.account.idle for peer in peers))
 
     def _ready(self, group: str) -> list[Peer]:
-        return [p for p in self._peers.values() if p.group == group and p.lost_at is None]
+        return [p for p in self._peers.values() if p.group == group and p.is_ready]
 
     def write(self, batch: Batch, timeout: float) -> None:
         """See `LinkWriter.write`."""
@@ -154,47 +158,82 @@ class DirectWriter:
         """See `LinkWriter.pump`."""
         self._waiting = waiting
         self._follow_view()
-        wait = timeout if self._peers else min(timeout, _POLL_ALONE)
-        for socket, _ in self._poller.poll(int(wait * 1000)):
-            peer = self._by_socket.get(socket)
-            if peer is not None:
-                self._serve(peer, socket)
-        for peer in [p for p in self._peers.values() if p.lost_at is not None]:
-            if time.monotonic() - (peer.lost_at or 0.0) > min(_GRACE, self._end.channel.lease):
-                self._drop(peer)
-                self._seen = -1  # it may come back: meet it anew
+        if timeout > 0 or time.monotonic() - self._looked > _LOOK_SECONDS:
+            self._look(timeout)
+        else:
+            self._glance()
+        for peer in [p for p in self._peers.values() if p.lost_at is not None or p.data.broken]:
+            self._mend(peer)
         for peer in self._peers.values():
             if peer.dry and (waiting or self._ledger.queue(peer.group)):
                 peer.widen()
         self._hand_out()
 
-    def _serve(self, peer: Peer, socket: zmq.Socket[bytes]) -> None:
-        if socket in peer.monitors:
-            self._follow_connection(peer)
+    def _look(self, timeout: float) -> None:
+        """Wait until something comes, and handle it."""
+        for each in self._peers.values():
+            self._poller.register(each.data.fileno(), _IN | _OUT if each.data.pending else _IN)
+        wait = timeout if self._peers else min(timeout, _POLL_ALONE)
+        for socket, _ in self._poller.poll(int(wait * 1000)):
+            if (peer := self._by_socket.get(socket)) is not None:
+                self._serve(peer, socket)
+        self._looked = time.monotonic()
+
+    def _glance(self) -> None:
+        """What passes with every batch: credit that came back, and data that waits to leave."""
+        for peer in list(self._peers.values()):
+            if peer.data.pending:
+                peer.data.push()
+            if has_input(peer.control):
+                self._listen(peer)
+
+    def _serve(self, peer: Peer, socket: zmq.Socket[bytes] | int) -> None:
+        if socket is peer.monitor:
+            if peer.read_monitor() == 'refused':
+                # The reader may not have heard of our key yet: meet it anew in a moment.
+                peer.lost_at = time.monotonic() - _GRACE + _AGAIN
         elif socket is peer.control:
-            while has_input(peer.control):
-                if not self._handle(peer, control.decode(peer.control.recv())):
-                    return
+            self._listen(peer)
         else:
-            while has_input(peer.data):
-                self._receive_reply(peer.data)
+            peer.data.push()
+            self._receive_replies(peer)
 
-    def _follow_connection(self, peer: Peer) -> None:
-        news = peer.read_monitors()
-        if news == 'back' and peer.lost_at is not None:
+    def _listen(self, peer: Peer) -> None:
+        while has_input(peer.control):
+            if not self._handle(peer, control.decode(peer.control.recv())):
+                return
+
+    def _receive_replies(self, peer: Peer) -> None:
+        while (frame := peer.data.read()) is not None:
+            try:
+                self._replies.append(decode_batch(frame.head, frame.body))
+            except IntegrityError:
+                continue  # What is no batch is nothing.
+
+    def _mend(self, peer: Peer) -> None:
+        """A connection was lost: connect again, or give up after a while."""
+        now = time.monotonic()
+        peer.lost_at = peer.lost_at or now
+        if now - peer.lost_at > min(_GRACE, self._end.channel.lease):
+            self._drop(peer)
+            self._seen = -1  # it may come back: meet it anew
+        elif peer.is_back:
             self._resume(peer)
-        elif news == 'refused':
-            # The reader may not have heard of our key yet: meet it anew in a moment.
-            peer.lost_at = time.monotonic() - _GRACE + _AGAIN
+        elif peer.data.broken and now - peer.dialled_at > _AGAIN:
+            self._forget(peer.data.fileno())
+            peer.data.close()
+            peer.dial()
+            self._watch(peer, peer.data.fileno())
 
-    def _receive_reply(self, socket: zmq.Socket[bytes]) -> None:
-        frames = socket.recv_multipart(copy=False)
-        try:
-            head, body = frames
-            self._replies.append(decode_batch(head.bytes, body.buffer))
-        except (IntegrityError, ValueError):
-            # Anybody can speak to the data port; what is no batch is nothing.
-            return
+    def _watch(self, peer: Peer, *sockets: zmq.Socket[bytes] | int) -> None:
+        for socket in sockets:
+            self._poller.register(socket, zmq.POLLIN)
+            self._by_socket[socket] = peer
+
+    def _forget(self, *sockets: zmq.Socket[bytes] | int) -> None:
+        for socket in sockets:
+            self._poller.unregister(socket)
+            del self._by_socket[socket]
 
     def _handle(self, peer: Peer, message: list[object]) -> bool:
         """Act on a control message; says whether the peer is still there."""
@@ -213,6 +252,7 @@ class DirectWriter:
             case [control.DRY]:
                 peer.dry = True
             case [control.BYE]:
+                self._receive_replies(peer)  # all of them have reached this host
                 self._drop(peer)
                 return False
         return True
@@ -240,11 +280,11 @@ class DirectWriter:
 
     def _drop(self, peer: Peer) -> None:
         """The reader is gone: what it held goes to another of its group."""
+        if self._peers.get(peer.name) is not peer:
+            return
         self._ledger.lose(peer.name)
         del self._peers[peer.name]
-        for socket in (peer.control, peer.data, *peer.monitors):
-            self._poller.unregister(socket)
-            del self._by_socket[socket]
+        self._forget(peer.control, peer.monitor, peer.data.fileno())
         peer.close(linger=False)
         self._forgive(peer.group)
 
@@ -256,6 +296,9 @@ class DirectWriter:
         for member in view.of('reader'):
             peer = self._peers.get(member.name)
             if peer is not None and _is_over(peer, member):
+                if peer.may_speak(_GRACE):
+                    self._seen = -1  # look again soon
+                    continue
                 self._drop(peer)
                 peer = None
             if peer is None and member.state == 'open' and 'key' in member.contact:
@@ -265,9 +308,7 @@ class DirectWriter:
 
     def _meet(self, member: Member) -> None:
         peer = self._peers[member.name] = Peer(self._context.zmq, self._keys, self._end, member)
-        for socket in (peer.control, peer.data, *peer.monitors):
-            self._poller.register(socket, zmq.POLLIN)
-            self._by_socket[socket] = peer
+        self._watch(peer, peer.control, peer.monitor, peer.data.fileno())
 
     def _forgive(self, group: str) -> None:
         """A reader of a broadcast that left takes nothing more; the others go on."""

@@ -49,6 +49,7 @@ class Directory:
         self._looked = float('-inf')
         self._first_look = True
         self._known: set[str] = set()
+        self._by_producer: dict[str, dict[str, int]] = {}  # Streams to their epochs.
         self._grouped: dict[str, int] = {}  # To their partitions; in this order they are read.
         self._done: set[str] = set()
         self._ended: set[str] = set()
@@ -91,6 +92,8 @@ class Directory:
         # Of streams found together, those of older incarnations are read first.
         for stream in sorted(fresh, key=lambda stream: self._access.keys.name_of(stream).epoch):
             self._known.add(stream)
+            name = self._access.keys.name_of(stream)
+            self._by_producer.setdefault(name.producer, {})[stream] = name.epoch
             command: list[Argument] = ['XGROUP', 'CREATE', stream, self._end.group, '0']
             self._line.add(partial(self._on_group, stream), command)
             if self._seek:
@@ -128,8 +131,9 @@ class Directory:
         self._check(reply)
         for field, value in pairs(reply).items():
             ended = field.decode()
-            streams = self._streams_of(ended)
-            if ended not in self._ended and streams <= self._grouped.keys():
+            if ended not in self._ended:
+                # The groups of all of them are made on this line, so before this is answered.
+                streams = self._streams_of(ended)
                 handler = partial(self._on_drained, deliver, ended, streams, value)
                 keys, group = sorted(streams), [self._end.group]
                 self._line.add(handler, self._access.scripts.call('drained', keys, group))
@@ -137,8 +141,10 @@ class Directory:
     def _streams_of(self, ended: str) -> set[str]:
         """The streams of a producer, of this incarnation and the older ones."""
         producer, _, epoch = ended.rpartition(':')
-        names = ((stream, self._access.keys.name_of(stream)) for stream in self._known)
-        return {s for s, name in names if name.producer == producer and name.epoch <= int(epoch)}
+        mine = self._by_producer.get(producer, {})
+        return {
+            stream for stream, its in mine.items() if its <= int(epoch) and stream in self._known
+        }
 
     def _on_drained(
         self,

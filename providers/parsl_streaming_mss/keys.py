@@ -84,6 +84,10 @@ class Keys:
         """Hash of what each group has settled of one producer's incarnation."""
         return f'{self.prefix}c:{producer}:{epoch}'
 
+    def streams_of(self, producer: str) -> str:
+        """Set of the streams of one producer's incarnations."""
+        return f'{self.prefix}i:{producer}'
+
     def marks(self, group: str) -> str:
         """Hash: `<stream>|<id>` to the bits of the messages that need no redelivery."""
         return f'{self.prefix}m:{group}'

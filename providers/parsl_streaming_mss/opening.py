@@ -25,7 +25,7 @@ def open_streams(line: Line, access: Access, end: EndContext, streams: list[str]
     """
     keys = access.keys
     # A channel may have thousands of producers: the set of its streams is not for each to read.
-    mine = f'{keys.prefix}i:{end.name}'
+    mine = keys.streams_of(end.name)
     extras = [mine, keys.counters(end.name, end.epoch), keys.replies(end.name, end.epoch)]
     commands: list[list[Argument]] = [['MULTI']]
     for stream in streams:

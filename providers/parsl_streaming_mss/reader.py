@@ -58,6 +58,7 @@ class ManagedReader:
         self._ready: deque[Delivery] = deque()
         self._fetching = False
         self._flowing = False
+        self._low = 0
         self._pace = Pace()
         self._names: dict[bytes, str] = {}
         self._counts = {'delivered': 0, 'refused': 0}
@@ -121,6 +122,8 @@ class ManagedReader:
         self._pace.asked()
         if not self._ready:
             self._fetch(min(timeout, LONGEST_WAIT))
+        elif self._flowing and not self._fetching and len(self._ready) <= self._low:
+            self._look_ahead()
         if self._damaged:
             error, self._damaged = self._damaged, None
             raise error
@@ -151,6 +154,12 @@ class ManagedReader:
         if not self._ready and left > 0 and not self._request(left):
             time.sleep(min(left, 0.02))
         self._await(deadline + _GRACE)
+
+    def _look_ahead(self) -> None:
+        """Ask for more while there still is something at hand: the broker works meanwhile."""
+        self._tell()
+        self._request(0.0)
+        self._turn(0.0)
 
     def _await(self, deadline: float) -> None:
         """Exchange until every reply has come, or there is something to hand out."""
@@ -193,6 +202,7 @@ class ManagedReader:
         self._fetching = False
         self._check(reply)
         self._flowing = bool(reply)
+        self._low = sum(len(entries) for _, entries in reply or ()) // 2
         for key, entries in reply or ():
             stream = self._names.get(key) or self._names.setdefault(key, key.decode())
             for entry_id, fields in entries:
@@ -261,11 +271,12 @@ class ManagedReader:
         key = self._access.keys.replies(delivery.batch.producer, delivery.batch.epoch)
         self._outbox.letter(add_command(key, '*', batch))
 
-    def pump(self) -> None:
+    def pump(self) -> bool:
         """Renew the leases and send what is due; never waits for an answer."""
         if not self._fetching:
             self._tell()
         self._turn(0.0)
+        return False
 
     def statistics(self) -> dict[str, int]:
         """Counters: `delivered`, `redelivered`, `lost` leases, `refused` late settlements."""

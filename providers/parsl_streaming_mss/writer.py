@@ -39,6 +39,8 @@ from parsl_streaming_mss.resp import ErrorReply
 WINDOW_BYTES: Final = 2 << 20
 WINDOW_BATCHES: Final = 32
 LONGEST_WAIT: Final = 0.1
+_FRESH: Final = 0.001
+"""Seconds for which what the broker said of the credit is news enough for a passing look."""
 _FIRST_PAUSE: Final = 0.001
 _LAST_PAUSE: Final = 0.02
 _LAST_RETRY: Final = 0.5
@@ -84,6 +86,7 @@ class ManagedWriter:
         self._pause = _FIRST_PAUSE
         self._failure: StreamingError | None = None
         self._millis = 0
+        self._asked_at = 0.0
         self._groups: set[str] = set()
         self._events = 0
         self._safe = 0
@@ -292,6 +295,7 @@ class ManagedWriter:
         raise error
 
     def _ask_state(self) -> None:
+        self._asked_at = time.monotonic()
         keys = [self._counters, *self._streams]
         self._line.add(self._on_state, self._access.scripts.call('state', keys, []))
 
@@ -317,7 +321,8 @@ class ManagedWriter:
         deadline = time.monotonic() + min(timeout, LONGEST_WAIT)
         seen, pause = self._events, _FIRST_PAUSE
         while True:
-            if not self._line.busy and self._ledger.in_flight.batches:
+            stale = timeout > 0 or time.monotonic() - self._asked_at > _FRESH
+            if stale and not self._line.busy and self._ledger.in_flight.batches:
                 self._ask_state()
             left = max(0.0, deadline - time.monotonic())
             self._turn(left if self._line.busy else 0.0)

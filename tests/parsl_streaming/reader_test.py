@@ -55,10 +55,11 @@ class Link(LinkReader):
     def reply(self, delivery: Delivery, batch: Batch) -> None:
         self.told.append(('reply', delivery.batch.number, batch.count))
 
-    def pump(self) -> None:
+    def pump(self) -> bool:
         if self.broken:
             msg = 'the broker is gone'
             raise BrokerUnavailable(msg)
+        return False
 
     def statistics(self) -> dict[str, int]:
         return {}

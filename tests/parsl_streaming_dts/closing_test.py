@@ -11,6 +11,7 @@ from sessions import configuration
 
 import parsl_streaming
 from parsl_streaming_dts import peer
+from parsl_streaming_dts import stream
 from parsl_streaming_dts.writer import DirectWriter
 
 
@@ -31,6 +32,7 @@ def test_no_lingering_after_the_readers_have_gone(
         close(link)
 
     monkeypatch.setattr(peer, 'LINGER_MS', 60_000)
+    monkeypatch.setattr(stream, 'LINGER_SECONDS', 60.0)
     monkeypatch.setattr(DirectWriter, 'close', close_after_the_reader)
     with parsl_streaming.load(configuration(tmp_path, frames={}), architecture='dts'):
         thread = threading.Thread(target=read, args=(parsl_streaming.reader('frames'),))

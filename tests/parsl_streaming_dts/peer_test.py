@@ -8,6 +8,7 @@ import pytest
 import zmq
 
 from parsl_streaming.credit import START_MESSAGES
+from parsl_streaming_dts.frames import STAGE_BYTES
 
 Stages = Callable[..., Any]
 
@@ -38,7 +39,7 @@ def test_credit_begins_small_and_grows_on_demand(stage: Stages) -> None:
         assert peer.account.limit_messages == expected
 
 
-@pytest.mark.parametrize('size', [0, 1, 1000, zmq.COPY_THRESHOLD, 3 << 20])
+@pytest.mark.parametrize('size', [0, 1, 1000, STAGE_BYTES, 3 << 20, 20_000_000])
 def test_bodies_of_every_size_arrive(stage: Stages, size: int) -> None:
     here = stage()
     reader, writer = here.reader(), here.writer()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket as sockets
+import struct
 from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
@@ -12,15 +14,18 @@ import zmq
 
 from parsl_streaming import curve
 from parsl_streaming_dts import control
+from parsl_streaming_dts.stream import Stream
 
 Stages = Callable[..., Any]
+TOKEN = bytes(16)
 GARBAGE = [
-    [b''],
-    [b'garbage'],
-    [b'', b''],
-    [b'head', b'body'],
-    [b'PSB1' + bytes(200), b'body'],
-    [b'a', b'b', b'c', b'd'],
+    b'GET / HTTP/1.1\r\n\r\n',
+    bytes(1000),
+    b'\xff' * 1000,
+    struct.pack('<IIQ', 0, 16, 1) + TOKEN,
+    struct.pack('<IIQ', 0, 15, 0) + TOKEN,
+    struct.pack('<IIQ', 0, 17, 0) + TOKEN,
+    struct.pack('<IIQ', 0, 1 << 31, 1 << 63),
 ]
 
 
@@ -51,40 +56,58 @@ def _ports(here: Any) -> tuple[int, int]:
     return control_port, data_port
 
 
-@pytest.mark.parametrize('frames', GARBAGE)
-def test_garbage_on_the_data_port_is_counted_and_nothing_else(
-    stage: Stages, dial: Callable[..., Any], frames: list[bytes]
-) -> None:
+@pytest.mark.parametrize('data', GARBAGE)
+def test_garbage_on_the_data_port_is_counted_and_nothing_else(stage: Stages, data: bytes) -> None:
     here = stage()
     reader, writer = here.reader(), here.writer()
-    dial(_ports(here)[1]).send_multipart(frames)
-    here.until(lambda: reader.statistics()['refused'] == 1, lambda: reader.read(0.01))
+    with sockets.create_connection(('127.0.0.1', _ports(here)[1])) as raw:
+        raw.sendall(data)
+        here.until(lambda: reader.statistics()['refused'] == 1, lambda: reader.read(0.01))
+        assert _is_closed(raw)
     here.connect(writer, reader)
     writer.write(here.batch(b'fine'), 5)
     assert bytes(here.take(reader, writer).batch.body) == b'fine'
 
 
-def test_a_batch_from_a_connection_that_did_not_greet_is_refused(
-    stage: Stages, dial: Callable[..., Any]
-) -> None:
+def _is_closed(raw: sockets.socket) -> bool:
+    raw.settimeout(5)
+    try:
+        return raw.recv(1) == b''
+    except ConnectionResetError:
+        return True
+
+
+def test_a_batch_from_a_connection_without_a_known_token_is_not_read(stage: Stages) -> None:
     here = stage()
     reader, writer = here.reader(), here.writer()
     here.connect(writer, reader)
     forged = here.batch(b'forged')
-    dial(_ports(here)[1]).send_multipart([forged.head, forged.body])
-    here.until(lambda: reader.statistics()['refused'] == 1, lambda: reader.read(0.01))
+    with sockets.create_connection(('127.0.0.1', _ports(here)[1])) as raw:
+        stranger = Stream(raw, 0, 0)
+        stranger.send(TOKEN, b'')
+        stranger.send(forged.head, forged.body)
+        writer.write(here.batch(b'real'), 5)
+        assert bytes(here.take(reader, writer).batch.body) == b'real'
+        assert reader.read(0.05) is None
+
+
+def test_a_batch_in_the_name_of_another_writer_is_refused(stage: Stages) -> None:
+    here = stage()
+    reader, writer = here.reader(), here.writer()
+    here.connect(writer, reader)
+    (peer,) = writer._peers.values()
+    peer.send_raw(here.batch(b'forged', name='another'))
+    peer.data.send(b'no batch', b'at all')
+    here.until(lambda: reader.statistics()['refused'] == 2, lambda: reader.read(0.01))
     writer.write(here.batch(b'real'), 5)
     assert bytes(here.take(reader, writer).batch.body) == b'real'
 
 
-def test_raw_bytes_on_both_ports_disturb_nobody(stage: Stages) -> None:
-    import socket as sockets
-
+def test_raw_bytes_on_the_control_port_disturb_nobody(stage: Stages) -> None:
     here = stage()
     reader, writer = here.reader(), here.writer()
-    for port in _ports(here):
-        with sockets.create_connection(('127.0.0.1', port)) as raw:
-            raw.sendall(b'GET / HTTP/1.1\r\n\r\n' + bytes(1000))
+    with sockets.create_connection(('127.0.0.1', _ports(here)[0])) as raw:
+        raw.sendall(b'GET / HTTP/1.1\r\n\r\n' + bytes(1000))
     here.connect(writer, reader)
     writer.write(here.batch(b'fine'), 5)
     assert bytes(here.take(reader, writer).batch.body) == b'fine'
@@ -140,10 +163,10 @@ def test_it_listens_on_the_declared_addresses_only(stage: Stages) -> None:
     ((host, control_port, data_port),) = here.view.of('reader')[0].contact['addresses']
     assert host == '127.0.0.1'
     assert control_port != data_port
-    for socket in (reader._control, reader._data):
-        endpoint = socket.getsockopt(zmq.LAST_ENDPOINT)
-        assert isinstance(endpoint, bytes)
-        assert b'127.0.0.1]:' in endpoint or b'//127.0.0.1:' in endpoint
+    endpoint = reader._control.getsockopt(zmq.LAST_ENDPOINT)
+    assert b'127.0.0.1]:' in endpoint or b'//127.0.0.1:' in endpoint
+    (listener,) = reader._inflow._door._listeners.values()
+    assert listener.getsockname() == ('127.0.0.1', data_port)
 
 
 def test_an_end_is_delivered_once(stage: Stages) -> None:

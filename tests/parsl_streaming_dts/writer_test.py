@@ -20,7 +20,9 @@ def _kill(reader: Any) -> None:
     """End as a killed process does: the sockets close, nothing is said."""
     reader._closed = True
     reader._control.close(0)
-    reader._data.close(0)
+    for flow in reader._inflow._by_file.values():
+        flow.stream.close()
+    reader._inflow._door.close()
     reader._context.zmq.term()
 
 
@@ -85,6 +87,24 @@ def test_what_a_leaving_reader_held_goes_to_another_and_counts_once(stage: Stage
     leaver.close()
     again = here.take(other, writer)
     assert (bytes(again.batch.body), again.deliveries) == (b'work', 2)
+
+
+def test_the_last_words_of_a_reader_are_heard_after_the_registry_knows_its_successor(
+    stage: Stages,
+) -> None:
+    here = stage()
+    reader, writer = here.reader(), here.writer()
+    here.connect(writer, reader)
+    writer.write(here.batch(b'settled'), 5)
+    reader.acknowledge(here.take(reader, writer))
+    successor = here.reader(epoch=2)
+    for _ in range(3):
+        writer.pump(0.01)
+    reader.close()
+    here.until(lambda: writer.safe == 1, lambda: writer.pump(0.01), successor.pump)
+    assert writer.statistics()['redelivered'] == 0
+    writer.write(here.batch(b'next'), 5)
+    assert bytes(here.take(successor, writer).batch.body) == b'next'
 
 
 def test_each_group_gets_every_batch_and_all_must_settle_it(stage: Stages) -> None:
@@ -184,13 +204,15 @@ def test_replies_come_back(stage: Stages) -> None:
     assert [len(batch.body) for batch in found] == [1, 1 << 20]
 
 
-@pytest.mark.parametrize('frames', [[b'garbage'], [b'a', b'b'], [b'a', b'b', b'c']])
-def test_garbage_instead_of_replies_is_nothing(stage: Stages, frames: list[bytes]) -> None:
+@pytest.mark.parametrize('parts', [(b'garbage', b''), (b'', b'b'), (b'PSB1' + bytes(200), b'c')])
+def test_garbage_instead_of_replies_is_nothing(stage: Stages, parts: tuple[bytes, bytes]) -> None:
     here = stage()
     reader, writer = here.reader(), here.writer()
     here.connect(writer, reader)
-    source = next(iter(reader._sources.values()))
-    reader._data.send_multipart([source.data, *frames])
+    writer.write(here.batch(b'first'), 5)
+    here.take(reader, writer)
+    (flow,) = reader._inflow._by_file.values()
+    flow.stream.send(*parts)
     for _ in range(10):
         writer.pump(0.01)
     assert writer.replies() == []
@@ -230,7 +252,7 @@ def test_a_reader_settles_only_what_it_holds(stage: Stages) -> None:
     name = writer._ledger.entries[1].holders['g']
     idle = other if name == 'holder' else holder
     source = next(iter(idle._sources.values()))
-    idle._tell(source.control, control.ACK, [1])
+    idle._tell(source, control.ACK, [1])
     for _ in range(5):
         writer.pump(0.01)
     assert writer.safe == 0
