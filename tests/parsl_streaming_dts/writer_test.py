@@ -103,6 +103,12 @@ def test_the_last_words_of_a_reader_are_heard_after_the_registry_knows_its_succe
     reader.close()
     here.until(lambda: writer.safe == 1, lambda: writer.pump(0.01), successor.pump)
     assert writer.statistics()['redelivered'] == 0
+    met = writer._peers.get
+    here.until(
+        lambda: (peer := met('r')) is not None and peer.epoch == 2 and peer.greeted,
+        lambda: writer.pump(0.01),
+        successor.pump,
+    )
     writer.write(here.batch(b'next'), 5)
     assert bytes(here.take(successor, writer).batch.body) == b'next'
 
