@@ -13,19 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
+from parsl_streaming import ledger
 from parsl_streaming import seam
+from parsl_streaming import spec
 from parsl_streaming.errors import ChannelFull
-from parsl_streaming.ledger import Ledger
-from parsl_streaming.ledger import owing
 from parsl_streaming.seam import Batch
 from parsl_streaming.seam import Delivery
-from parsl_streaming.spec import ChannelSpec
-from parsl_streaming.spec import Durability
-from parsl_streaming.spec import Pattern
-from parsl_streaming.spec import Site
 
 
-class _Stream(Ledger):
+class _Stream(ledger.Ledger):
     """What one producer's epoch left: unsettled batches, its END, replies for it."""
 
     end: Batch | None = None
@@ -63,7 +59,7 @@ class MemoryWriter(seam.LinkWriter):
 
     def _groups(self) -> list[str]:
         view = self._end.rendezvous.view
-        groups = owing(view, self._end.channel.pattern)
+        groups = ledger.owing(view, self._end.channel.pattern)
         for group in {*view.groups} - {*groups}:
             self._stream.forgive(group)
         return groups
@@ -78,9 +74,9 @@ class MemoryWriter(seam.LinkWriter):
         return seam.Room(max(0, messages), max(0, nbytes), idle=not batches)
 
     def _takes(self, batch: Batch) -> bool:
-        room = self.room()
-        fits = room.messages >= batch.count and room.nbytes >= batch.nbytes
-        return fits or room.idle or bool(batch.flags & seam.Flag.END)
+        messages, nbytes, idle = self.room()
+        fits = messages >= batch.count and nbytes >= batch.nbytes
+        return fits or idle or bool(batch.flags & seam.Flag.END)
 
     def write(self, batch: Batch, timeout: float) -> None:
         limit = time.monotonic() + timeout
@@ -104,7 +100,7 @@ class MemoryWriter(seam.LinkWriter):
     def replies(self) -> list[Batch]:
         with self._channel:
             replies, self._stream.replies = self._stream.replies, []
-        return replies
+            return replies
 
     def statistics(self) -> dict[str, int]:
         return {'redelivered': self._stream.returned}
@@ -130,8 +126,8 @@ class MemoryReader(seam.LinkReader):
             for number in stream.queue(group):
                 if self._is_mine(stream, stream.entries[number].batch):
                     entry = stream.hand_out(number, group, name)
-                    settled = entry.settled.get(group, 0)
-                    yield Delivery(entry.batch, entry.deliveries[group], settled)
+                    mask = entry.settled.get(group, 0)
+                    yield Delivery(entry.batch, entry.deliveries[group], mask)
             owed = any(group in entry.owed for entry in stream.entries.values())
             if stream.end is not None and not owed and key not in self._ended:
                 self._ended.add(key)
@@ -140,10 +136,10 @@ class MemoryReader(seam.LinkReader):
     def _is_mine(self, stream: _Stream, batch: Batch) -> bool:
         group, name = self._end.group, self._end.name
         holders = self._end.rendezvous.view.partitions.get(group)
-        if holders is None:
-            return True
         # A partition changes hands when its former holder is done: order is kept.
-        return holders[batch.partition] == name and not stream.is_elsewhere(batch, group, name)
+        return holders is None or (
+            holders[batch.partition] == name and not stream.is_elsewhere(batch, group, name)
+        )
 
     @contextmanager
     def _stream(self, delivery: Delivery) -> Iterator[_Stream]:
@@ -184,20 +180,22 @@ class MemoryStreaming(seam.Architecture):
     """The in-memory architecture."""
 
     name = 'memory'
-    durabilities = frozenset({Durability.NONE})
-    patterns = frozenset(Pattern)
+    durabilities = frozenset({spec.Durability.NONE})
+    patterns = frozenset(spec.Pattern)
     can_replay = False
     _channels: ClassVar[dict[str, _Channel]] = {}
 
     def __init__(self) -> None:
         self._provisioned: dict[str, str] = {}
 
-    def provision(self, channel: ChannelSpec, source: Site, target: Site) -> seam.Provision:
+    def provision(
+        self, channel: spec.ChannelSpec, source: spec.Site, target: spec.Site
+    ) -> seam.Provision:
         place = self._provisioned[channel.name] = secrets.token_hex(8)
         self._channels[place] = _Channel()
         return seam.Provision({'place': place})
 
-    def release(self, channel: ChannelSpec) -> None:
+    def release(self, channel: spec.ChannelSpec) -> None:
         self._channels.pop(self._provisioned.pop(channel.name, ''), None)
 
     def open_writer(self, end: seam.EndContext) -> MemoryWriter:
