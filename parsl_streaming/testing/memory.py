@@ -5,7 +5,6 @@ Both ends live in one process. `parsl_streaming.seam` says what each method is f
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections import defaultdict
@@ -185,18 +184,15 @@ class MemoryStreaming(seam.Architecture):
     can_replay = False
     _channels: ClassVar[dict[str, _Channel]] = {}
 
-    def __init__(self) -> None:
-        self._provisioned: dict[str, str] = {}
-
     def provision(
         self, channel: spec.ChannelSpec, source: spec.Site, target: spec.Site
     ) -> seam.Provision:
-        place = self._provisioned[channel.name] = secrets.token_hex(8)
+        place = f'{id(self)}/{channel.name}'
         self._channels[place] = _Channel()
         return seam.Provision({'place': place})
 
     def release(self, channel: spec.ChannelSpec) -> None:
-        self._channels.pop(self._provisioned.pop(channel.name, ''), None)
+        self._channels.pop(f'{id(self)}/{channel.name}', None)
 
     def open_writer(self, end: seam.EndContext) -> MemoryWriter:
         return MemoryWriter(end, self._channels[end.public['place']])
