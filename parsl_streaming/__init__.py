@@ -13,6 +13,7 @@ from parsl_streaming.message import Message
 from parsl_streaming.reader import Reader
 from parsl_streaming.replies import Reply
 from parsl_streaming.session import Session
+from parsl_streaming.task import attempt
 from parsl_streaming.version import VERSION
 from parsl_streaming.writer import Writer
 
@@ -26,6 +27,7 @@ __all__ = [
     'Session',
     'Writer',
     '__version__',
+    'attempt',
     'load',
     'reader',
     'streaming',

@@ -18,6 +18,10 @@ class UsageError(StreamingError):
     """The library is used wrongly: decorator order, an unknown name, an end used twice."""
 
 
+class CapacityError(UsageError):
+    """More streaming tasks than workers: they would wait for each other for ever."""
+
+
 class UnknownChannel(UsageError):
     """No channel of this name is configured."""
 

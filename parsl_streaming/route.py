@@ -56,6 +56,7 @@ class Ticket:
             name, another call does not.
         group: A reader's group; empty for a writer.
         start: Where a reader of a replayable channel begins.
+        attempt: Which try of the call this is, from 1; only an executor of ours counts.
     """
 
     route: Route
@@ -64,6 +65,7 @@ class Ticket:
     call: str
     group: str = ''
     start: str | None = None
+    attempt: int = 1
 
     @property
     def site(self) -> Site:
@@ -72,13 +74,12 @@ class Ticket:
 
     def __reduce__(self) -> tuple[Callable[[bytes], Ticket], tuple[bytes]]:
         """As bytes: Parsl's dill needs ten times as long as pickle for all that a route holds."""
-        fields = (self.route, self.role, self.name, self.call, self.group, self.start)
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return _ticket, (pickle.dumps(fields),)
 
 
 def _ticket(fields: bytes) -> Ticket:
-    route, role, name, call, group, start = pickle.loads(fields)  # noqa: S301 (part of a pickle)
-    return Ticket(route=route, role=role, name=name, call=call, group=group, start=start)
+    return Ticket(**pickle.loads(fields))  # noqa: S301 (part of a pickle)
 
 
 def news_of(view: View, changed: Sequence[Member], since: int) -> list[Any]:

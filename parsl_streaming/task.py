@@ -7,7 +7,9 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
+from typing import Final
 
 from parsl_streaming.ends import open_reader
 from parsl_streaming.ends import open_writer
@@ -16,10 +18,17 @@ from parsl_streaming.reader import Reader
 from parsl_streaming.route import Ticket
 from parsl_streaming.writer import Writer
 
+_attempt: Final = ContextVar('attempt', default=1)
+
 logger = logging.getLogger(__name__)
 
 Ends = dict[str, Reader | Writer]
 """A task's ends by the parameter that they are given to."""
+
+
+def attempt() -> int:
+    """Which try of its call the running task is, from 1; on an executor of ours."""
+    return _attempt.get()
 
 
 @contextmanager
@@ -35,6 +44,7 @@ def task_ends(tickets: dict[str, Ticket], *, manual: bool = False) -> Iterator[E
         tickets: The task's tickets by parameter.
         manual: Readers acknowledge nothing by themselves.
     """
+    number = _attempt.set(max((ticket.attempt for ticket in tickets.values()), default=1))
     writers: dict[str, Writer] = {}
     readers: dict[str, Reader] = {}
     try:
@@ -55,6 +65,8 @@ def task_ends(tickets: dict[str, Ticket], *, manual: bool = False) -> Iterator[E
         for writer in writers.values():
             _quietly(partial(writer.abort, reason, retry=True))
         raise
+    finally:
+        _attempt.reset(number)
 
 
 def _quietly(leave: Callable[[], None]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from parsl import bash_app
 from parsl import python_app
 
+import parsl_streaming
 from parsl_streaming import streaming
 
 
@@ -86,3 +89,12 @@ def tell_pid_and_work(frames: Any, peaks: Any, seconds: float) -> int:
         peaks.flush()
         n += 1
     return n
+
+
+@streaming(writes='numbers')
+@python_app
+def dies_once(numbers: Any, mark: str) -> None:
+    if not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    numbers.send(parsl_streaming.attempt())
