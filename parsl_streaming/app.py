@@ -238,12 +238,13 @@ class Streaming:
             group: The workers' group.
 
         Raises:
-            UsageError: As `streaming`; or no python app, or no worker.
+            UsageError: As `streaming`; or no python app, no worker, or an empty batch.
         """
         roles = _roles((reads,), _names(writes))
-        if workers < 1:
-            msg = f'streaming.map(workers={workers}) would read nothing: give at least 1'
-            raise UsageError(msg)
+        for name, number in (('workers', workers), ('batch', batch)):
+            if number is not None and number < 1:
+                msg = f'streaming.map({name}={number}) would read nothing: give at least 1'
+                raise UsageError(msg)
 
         def decorate(app: App) -> MappedApp:
             plain = _plain_app(app)

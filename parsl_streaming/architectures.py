@@ -23,7 +23,10 @@ HOME: Final = 'parsl-streaming'
 """The distribution whose extras may bring what an architecture needs."""
 
 Factory = Callable[..., Architecture]
-"""The class of an architecture; its options are keyword arguments, each with a default."""
+"""The class of an architecture; its options are keyword arguments, each with a default.
+
+It refuses an option by a `ConfigError` whose text begins with the option's name and a colon.
+"""
 
 _in_memory: Final[dict[str, Factory]] = {}
 
@@ -121,8 +124,18 @@ class Catalogue:
             ConfigError: It is not installed, or refuses its options.
         """
         if name not in self._made:
-            self._made[name] = find(name)(**self._options.get(name, {}))
+            self._made[name] = self._make(name, find(name))
         return self._made[name]
+
+    def _make(self, name: str, factory: Factory) -> Architecture:
+        options = self._options.get(name, {})
+        try:
+            return factory(**options)
+        except ConfigError as error:
+            # An architecture knows the option that it refuses, but not in which file it stands.
+            joint = '.' if str(error).partition(':')[0] in options else ': '
+            msg = f'{self._origin}: architectures.{name}{joint}{error}'
+            raise ConfigError(msg) from error
 
     def close(self) -> None:
         """Close every instance; idempotent."""

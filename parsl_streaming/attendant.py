@@ -31,6 +31,8 @@ from parsl_streaming.version import VERSION
 logger = logging.getLogger(__name__)
 
 DIAL_SECONDS: Final = 30.0
+_TRY_SECONDS: Final = 5.0
+"""Seconds after which a connection that brings no answer is given up for a new one."""
 BEAT_SECONDS: Final = 1.0
 _FIRST_TICK: Final = 0.1
 """An end that is gone before, and that has nothing waiting, needs no thread."""
@@ -92,22 +94,27 @@ class Attendant:
             RegistryUnreachable: No answer.
             StreamingError: What the registry refused.
         """
-        request = {'op': 'open', 'version': VERSION, 'call': self.ticket.call}
-        self._connection.send(self._number, request | self._identity())
-        answer = self._await_answer()
+        limit = time.monotonic() + DIAL_SECONDS
+        while (answer := self._ask(min(limit, time.monotonic() + _TRY_SECONDS))) is None:
+            self._connection.retire()  # it may stand on this side only
+            if time.monotonic() >= limit:
+                raise RegistryUnreachable(self._unreachable())
+            self._connection.remove(self._number)
+            self._connection, self._number = connection.join(self.ticket, self)
         if 'error' in answer:
             kind, text = answer['error']
             raise getattr(errors, kind, StreamingError)(text)
         self.epoch = answer['epoch']
         return answer
 
-    def _await_answer(self) -> Mapping[str, Any]:
-        limit = time.monotonic() + DIAL_SECONDS
+    def _ask(self, limit: float) -> Mapping[str, Any] | None:
+        """Ask to be registered; the answer, if it comes until then."""
+        request = {'op': 'open', 'version': VERSION, 'call': self.ticket.call}
+        self._connection.send(self._number, request | self._identity())
         while time.monotonic() < limit:
             with suppress(Empty):  # a task's walltime cannot interrupt a long wait
                 return self._answers.get(timeout=_POLL)
-        self._connection.retire()
-        raise RegistryUnreachable(self._unreachable())
+        return None
 
     def _unreachable(self) -> str:
         ticket = self.ticket

@@ -157,12 +157,13 @@ def member_of(kind: type[Choice]) -> Callable[[Any], Choice]:
     return lambda value: kind(read(value))
 
 
-def list_of(reader: Reader, *, least: int = 1) -> Callable[[Any], tuple[Any, ...]]:
-    """Make a reader of a list whose items the given reader reads."""
+def list_of(reader: Reader) -> Callable[[Any], tuple[Any, ...]]:
+    """Make a reader of a list, not empty, whose items the given reader reads."""
 
     def read(value: object) -> tuple[Any, ...]:
-        if not isinstance(value, list | tuple) or len(value) < least:
-            msg = f'a list of at least {least}'
+        if not isinstance(value, list | tuple) or not value:
+            example = f', such as {show([value])}' if isinstance(value, str | Number) else ''
+            msg = f'a list that is not empty{example}'
             raise ValueError(msg)
         return tuple(map(reader, value))
 

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS: Final = 5.0
 LOOK_MS: Final = 100
 _LINGER_MS: Final = 2000
+_LEASE: Final = 10.0
 _POLLIN: Final = int(zmq.POLLIN)
 
 _Place = tuple[int, str, tuple[str, ...], str]
@@ -69,6 +70,7 @@ class Connection:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         curve.make_client(self._socket, keys, registry_key)
+        curve.set_heartbeat(self._socket, _LEASE)
         self._socket.linger = _LINGER_MS
         for address in addresses:
             self._socket.ipv6 = '[' in address

@@ -92,5 +92,4 @@ def _packers(end: EndContext) -> tuple[Packer, Unpacker]:
     channel, secret = end.channel, end.secrets['channel']
     stands_for = channel_id(end.secrets['session'], channel.name)
     sender = Packer(end.name, end.epoch, stands_for, secret)
-    largest = max(channel.max_message_bytes, channel.batch_bytes) + channel.batch_bytes
-    return sender, Unpacker(stands_for, secret, largest)
+    return sender, Unpacker(stands_for, secret, channel.max_body_bytes)

@@ -20,6 +20,7 @@ from typing import Self
 
 from parsl_streaming.errors import ChannelTimeout
 from parsl_streaming.errors import EndOfStream
+from parsl_streaming.errors import UsageError
 from parsl_streaming.message import Message
 from parsl_streaming.reader import Reader
 from parsl_streaming.writer import Writer
@@ -89,7 +90,7 @@ class Fifos:
             return
         with _last_opened(pipe, path):
             while (message := self._receive(reader)) is not None:
-                if not self._write(pipe, bytes(message.data) + b'\n'):
+                if not self._write(pipe, _line(message, reader.channel.name)):
                     return
                 message.ack()
 
@@ -143,6 +144,28 @@ class Fifos:
                     time.sleep(_POLL / 10)
             if rest:
                 writer.send(rest)
+
+
+def _line(message: Message, channel: str) -> bytes:
+    """A message as a line of the pipe.
+
+    Raises:
+        UsageError: It is none.
+    """
+    value = message.value
+    text = value.encode() if isinstance(value, str) else value
+    if not isinstance(text, bytes) or b'\n' in text:
+        kind = (
+            'text of several lines'
+            if isinstance(text, bytes)
+            else f'a value of type {type(value).__name__}'
+        )
+        msg = (
+            f'channel {channel!r}: a bash app reads lines, but was sent {kind}; send it str or '
+            'bytes without a newline'
+        )
+        raise UsageError(msg)
+    return text + b'\n'
 
 
 def _read(pipe: int) -> bytes:

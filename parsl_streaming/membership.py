@@ -115,8 +115,8 @@ class Channel:
             and all('end' in w.contact for w in writers)
         ):
             msg = (
-                f'channel {self.spec.name!r} has ended: all {len(writers)} writers closed it; '
-                'submit every writer before the first ends, or declare writers = N'
+                f'channel {self.spec.name!r} has ended: every writer closed it, {len(writers)} in '
+                'all; submit every writer before the first ends, or declare writers = N'
             )
             raise ChannelClosed(msg)
 

@@ -131,13 +131,13 @@ class Outbox:
         if self._unwritten is None:
             return
         started = time.monotonic()
+        self.statistics.first = self.statistics.first or time.time()
         try:
             self.link.write(self._unwritten, max(0.0, limit - started))
         finally:
             self.statistics.blocked += time.monotonic() - started
         self.statistics.batches += 1
         self.statistics.last = time.time()
-        self.statistics.first = self.statistics.first or self.statistics.last
         self._unwritten = None
 
     def advance(self, *, everything: bool = False) -> None:
@@ -198,8 +198,8 @@ class Outbox:
             if time.monotonic() >= limit:
                 missing = self.packer.number - self.link.safe
                 msg = (
-                    f'channel {self._channel.name!r}: {missing} batches '
-                    'are not acknowledged; are its readers running? (they are kept)'
+                    f'channel {self._channel.name!r}: not acknowledged, but kept: {missing} '
+                    f'batch{"es" * (missing > 1)}; are its readers running?'
                 )
                 raise ChannelTimeout(msg)
             self.link.pump(min(_POLL, max(0.0, limit - time.monotonic())))

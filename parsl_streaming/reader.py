@@ -18,6 +18,7 @@ from parsl_streaming.codecs import Codecs
 from parsl_streaming.errors import ChannelClosed
 from parsl_streaming.errors import ChannelTimeout
 from parsl_streaming.errors import EndOfStream
+from parsl_streaming.errors import MessageTooLarge
 from parsl_streaming.errors import StreamingError
 from parsl_streaming.inbox import Inbox
 from parsl_streaming.message import Holding
@@ -244,7 +245,6 @@ class Reader:
             if self._closed:
                 return
             self._send_replies(holding)
-            self._inbox.done(holding)
             self._deferred.append((holding, [output.position() for output in self.outputs]))
             self._acknowledge_deferred()
 
@@ -256,6 +256,7 @@ class Reader:
             if not all(output.is_safe(position) for output, position in pairs):
                 return
             self._deferred.popleft()
+            self._inbox.done(holding)
             self._link.acknowledge(holding.delivery)
 
     def retry(self, holding: Holding, i: int, delay: float, reason: str) -> None:
@@ -265,10 +266,11 @@ class Reader:
                 return
             if self._last == (holding, i):
                 self._last = None
-            holding.retries[i] = holding.retries.get(i, 0) + 1
-            if holding.retries[i] + holding.attempts >= self.channel.max_deliveries:
-                self.reject(holding, i, reason or f'nacked {holding.retries[i]} times')
+            tries = holding.retries.get(i, 0) + 1
+            if tries + holding.attempts >= self.channel.max_deliveries:
+                self.reject(holding, i, reason or f'nacked {tries} times')
                 return
+            holding.retries[i] = tries
             self._retried += 1
             self._inbox.statistics.redelivered += 1
             due = time.monotonic() + delay
@@ -309,7 +311,15 @@ class Reader:
         codec, meta, data = self.codecs.encode(value)
         headers = None if error is None else {'error': error}
         seq = holding.opened.header.seq + i
+        if len(data) > self.channel.max_message_bytes:
+            msg = (
+                f'channel {self.channel.name!r}: a reply of {len(data):,} bytes exceeds '
+                f'max_message = {self.channel.max_message_bytes:,} bytes'
+            )
+            raise MessageTooLarge(msg)
         with self._lock:
+            if holding.replies and holding.replies.nbytes + len(data) > self.channel.batch_bytes:
+                self._send_replies(holding)
             if holding.replies is None:
                 holding.replies = OpenBatch()
             holding.replies.add(data, (codec, meta, None, headers, seq))
@@ -364,6 +374,7 @@ class Reader:
 
     def _shut(self, *, lost: bool = False) -> None:
         for holding, _ in self._deferred:
+            self._inbox.done(holding)
             self._link.release(holding.delivery, holding.record & ~holding.settled)
         for holding in list(self._inbox.holdings.values()):
             self._send_replies(holding)
@@ -374,9 +385,11 @@ class Reader:
 
     def tick(self) -> bool:
         """Look after the end in the background; says whether work is waiting."""
-        if self._closed or not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             return not self._closed
         try:
+            if self._closed:
+                return False
             flowing = self._link.pump()
             self._acknowledge_deferred()
             return flowing or bool(self._deferred)

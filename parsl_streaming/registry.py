@@ -80,7 +80,12 @@ class Registry:
         curve.make_server(self._socket, self._keys)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         self._socket.linger = 200
-        self.addresses = tuple(self._bind(address) for address in addresses)
+        self._socket.sndhwm = 0  # a change that was dropped would be missing for good
+        try:
+            self.addresses = tuple(self._bind(address) for address in addresses)
+        except zmq.ZMQError:
+            self._free()
+            raise
         self._wake = os.eventfd(0, os.EFD_NONBLOCK)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name='registry', daemon=True)
@@ -137,9 +142,12 @@ class Registry:
         self._stopping = True
         self._poke()
         self._thread.join()
+        self._free()
+        os.close(self._wake)
+
+    def _free(self) -> None:
         self._socket.close()
         self._context.term()
-        os.close(self._wake)
 
     def _run(self) -> None:
         poller = zmq.Poller()

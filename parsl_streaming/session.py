@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import Any
 from typing import Self
 
+import zmq
+
 from parsl_streaming.architectures import Catalogue
 from parsl_streaming.config import Config
 from parsl_streaming.connection import close_idle
@@ -85,15 +87,37 @@ class Session:
         }
         self._routes: dict[str, Future[Route]] = {}
         self._closed = False
-        self.directory = Path(config.session.directory).absolute() / self.id
-        self.directory.mkdir(mode=0o700, parents=True)
+        self.directory = self._make_directory()
         try:
             self._sites, keys = self._make_keys()
-            self._registry = Registry((config.session.registry_address,), keys)
+            self._registry = self._make_registry(keys)
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
             raise
         self._provisioner = ThreadPoolExecutor(1, thread_name_prefix='provision')
+
+    def _make_directory(self) -> Path:
+        directory = Path(self.config.session.directory).absolute() / self.id
+        try:
+            directory.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            msg = (
+                f'{self.config.origin}: session.directory: {directory.parent} cannot be written '
+                f'({error.strerror}); name a folder of yours'
+            )
+            raise ConfigError(msg) from error
+        return directory
+
+    def _make_registry(self, keys: Mapping[str, str]) -> Registry:
+        address = self.config.session.registry_address
+        try:
+            return Registry((address,), keys)
+        except zmq.ZMQError as error:
+            msg = (
+                f'{self.config.origin}: session.registry_address: cannot listen on {address} '
+                f'({error.strerror}); name an address of this host'
+            )
+            raise ConfigError(msg) from error
 
     def _make_keys(self) -> tuple[dict[str, Site], dict[str, str]]:
         """A key file per site, unless the site has its own; the public keys by site."""
@@ -275,7 +299,7 @@ class Session:
     def _remove_files(self) -> None:
         for site in self._sites.values():
             if site.key_file and Path(site.key_file).parent == self.directory:
-                Path(site.key_file).unlink()
+                Path(site.key_file).unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Self:

@@ -124,3 +124,8 @@ class ChannelSpec:
     lease: float = 5.0
     timeout: float = 300.0
     on_full: OnFull = OnFull.BLOCK
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Most bytes of messages in one batch."""
+        return max(self.max_message_bytes, self.batch_bytes) + self.batch_bytes

@@ -301,9 +301,11 @@ class Writer:
 
     def tick(self) -> bool:
         """Look after the end in the background; says whether work is waiting."""
-        if self._closed or not self._lock.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             return not self._closed
         try:
+            if self._closed:
+                return False
             self._advance(everything=self._outbox.overdue())
         except StreamingError as error:
             self._failure = error

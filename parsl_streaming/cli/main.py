@@ -20,12 +20,15 @@ from parsl_streaming.errors import StreamingError
 from parsl_streaming.explain import explain
 from parsl_streaming.version import VERSION
 
+_HELP = ('-h', '--help')
 _PASS_ON = {'ignore_unknown_options': True, 'help_option_names': []}
 _architecture = click.option('--architecture', metavar='NAME', help='Pin one for every channel.')
-_rest = click.argument('arguments', nargs=-1, type=click.UNPROCESSED)
+_rest = click.argument(
+    'arguments', nargs=-1, type=click.UNPROCESSED, metavar='[OPTIONS OF THE WORKFLOW]'
+)
 
 
-@click.group(context_settings={'help_option_names': ['-h', '--help']})
+@click.group(context_settings={'help_option_names': _HELP})
 def cli() -> None:
     """Stream data between Parsl apps: from instruments to HPC."""
 
@@ -36,8 +39,10 @@ def cli() -> None:
 def demo(architecture: str | None, arguments: tuple[str, ...]) -> int:
     """Stream real images between two Parsl sites and find the sources in them.
 
-    It is the workflow `source_finding`; its options follow (try `demo --help`).
+    It is the workflow `source_finding`, and takes its options too.
     """
+    if not set(_HELP).isdisjoint(arguments):
+        click.echo(click.get_current_context().get_help() + '\n\nThe options of its workflow:\n')
     return run_workflow(find_workflow(DEMO), list(arguments), None, architecture)
 
 
@@ -52,8 +57,11 @@ def run(
     """Run a workflow: a folder with `workflow.py` and `streaming.toml`.
 
     WORKFLOW is its path, or the name of one that comes with parsl-streaming.
-    Further options are the workflow's own.
+    Further options are the workflow's own: `run WORKFLOW --help` lists them.
     """
+    if str(workflow) in _HELP:
+        click.echo(click.get_current_context().get_help())
+        return 0
     return run_workflow(find_workflow(workflow), list(arguments), config, architecture)
 
 

@@ -71,12 +71,18 @@ def run_workflow(
     try:
         module = importlib.import_module(f'{folder.name}.workflow')
     except ModuleNotFoundError as error:
-        msg = (
-            f'workflow {folder.name}: {error}; the included workflows need '
-            'pip install "parsl-streaming[demo]"'
-        )
+        msg = f'workflow {folder.name}: {error}; {_remedy(folder)}'
         raise UsageError(msg) from error
     status: int = module.main(
         arguments, config=config or folder / 'streaming.toml', architecture=architecture
     )
     return status
+
+
+def _remedy(folder: Path) -> str:
+    if folder.resolve().parent in [place.resolve() for place in _included()]:
+        return 'the included workflows need pip install "parsl-streaming[demo]"'
+    return (
+        f'install it where the workflow and its workers run, or, if it is meant to be a module of '
+        f'this folder, import it as {folder.name}.MODULE or relatively'
+    )

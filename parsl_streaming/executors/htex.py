@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from typing import Any
 
 from parsl.executors import HighThroughputExecutor
@@ -20,7 +21,8 @@ class StreamingExecutor(StreamingMixin, HighThroughputExecutor):
 
     It numbers each try of a streaming task, runs the readers that wait for a worker
     before anything else, and refuses streaming tasks that would wait for each
-    other because there are too few workers.
+    other because there are too few workers. Ctrl-C ends the program and not, before it, the
+    interchange, without which Parsl's cleanup would hang.
 
     Args:
         *args: As `HighThroughputExecutor`.
@@ -32,6 +34,14 @@ class StreamingExecutor(StreamingMixin, HighThroughputExecutor):
     def __init__(self, *args: Any, streaming: Source = None, **kwargs: Any) -> None:
         HighThroughputExecutor.__init__(self, *args, **kwargs)
         self.prepare(streaming)
+
+    def start(self) -> None:
+        """Start the interchange out of reach of Ctrl-C: Parsl's cleanup waits for its answers."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def slots(self) -> int | None:
         """See `StreamingMixin.slots`."""

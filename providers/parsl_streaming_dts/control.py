@@ -4,7 +4,7 @@ Each message is a msgpack list that begins with its kind.
 
 | kind | from | fields | meaning |
 |---|---|---|---|
-| `hello` | writer | producer, epoch, data id | who I am, and the routing id of my data connection |
+| `hello` | writer | producer, epoch, token | who I am, and what my data connection begins with |
 | `again` | writer | number, deliveries, settled | the batch that follows was delivered before |
 | `grant` | reader | messages, bytes | the most you may have in flight |
 | `ack` | reader | numbers | these batches are settled |
@@ -12,6 +12,7 @@ Each message is a msgpack list that begins with its kind.
 | `release` | reader | number, settled | hand this batch to another reader |
 | `dry` | reader | | I wait with empty hands: let me have more in flight |
 | `bye` | reader | | I am leaving; nothing more follows |
+| `got` | writer | number | the replies up to this number have come |
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ MARK: Final = 'mark'
 RELEASE: Final = 'release'
 DRY: Final = 'dry'
 BYE: Final = 'bye'
+GOT: Final = 'got'
 MAX_BYTES: Final = 1 << 20
 
 

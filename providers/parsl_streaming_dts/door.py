@@ -82,9 +82,7 @@ class Door:
         except OSError:  # gone again
             return
         if len(self._strangers) >= MAX_STRANGERS:
-            connection.close()
-            self.refused += 1
-            return
+            self._send_away(next(iter(self._strangers)))  # the oldest: who is owed room is quick
         stream = Stream(connection, TOKEN_BYTES, 0)
         self._strangers[stream.fileno()] = (stream, now)
         self._poller.register(stream.fileno(), zmq.POLLIN)

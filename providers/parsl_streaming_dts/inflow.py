@@ -15,6 +15,7 @@ from parsl_streaming_dts.door import Door
 from parsl_streaming_dts.frames import Frame
 from parsl_streaming_dts.stream import MAX_HEAD_BYTES
 from parsl_streaming_dts.stream import Stream
+from parsl_streaming_dts.stream import linger
 
 Key = tuple[str, int]
 """A writer: producer name and epoch."""
@@ -29,7 +30,8 @@ class _Flow:
     key: Key
     token: bytes
     stream: Stream | None = None
-    replies: list[Batch] = field(default_factory=list)
+    replies: deque[Batch] = field(default_factory=deque)
+    """Those that the writer has not confirmed."""
 
 
 class Inflow:
@@ -93,8 +95,7 @@ class Inflow:
         flow.stream = stream
         self._by_file[stream.fileno()] = flow
         self._ready.append(flow)  # what follows the token may have come with it
-        replies, flow.replies = flow.replies, []
-        for batch in replies:
+        for batch in flow.replies:
             stream.send(batch.head, batch.body)
         self._watch(stream)
 
@@ -131,17 +132,29 @@ class Inflow:
     def reply(self, key: Key, batch: Batch) -> None:
         """Send a batch to a writer; while its connection is broken, it waits for the next one."""
         flow = self._flows[key]
+        flow.replies.append(batch)
         if flow.stream is None or flow.stream.broken:
-            flow.replies.append(batch)
             return
         flow.stream.send(batch.head, batch.body)
         if flow.stream.pending:
             self._watch(flow.stream)
 
+    def confirm(self, key: Key, number: int) -> None:
+        """The writer has got the replies up to this number."""
+        replies = self._flows[key].replies
+        while replies and replies[0].number <= number:
+            replies.popleft()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether there are replies for a writer whose connection is broken."""
+        return any(flow.replies and flow.stream is None for flow in self._flows.values())
+
     def close(self) -> None:
         """Close everything, once the replies have reached the writers' hosts; idempotent."""
-        for flow in self._by_file.values():
-            if flow.stream is not None:
-                flow.stream.close(linger=True)
+        streams = [flow.stream for flow in self._by_file.values() if flow.stream is not None]
+        linger(streams)
+        for stream in streams:
+            stream.close()
         self._by_file.clear()
         self._door.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -12,6 +13,7 @@ from parsl_streaming import curve
 from parsl_streaming.credit import Account
 from parsl_streaming.credit import Window
 from parsl_streaming.ledger import Entry
+from parsl_streaming.sealing import TAG_BYTES
 from parsl_streaming.seam import Batch
 from parsl_streaming.seam import EndContext
 from parsl_streaming.seam import Member
@@ -24,6 +26,8 @@ from parsl_streaming_dts.stream import Stream
 
 LINGER_MS = 2000
 _RECONNECT_MS = 20
+_DIAL_SECONDS = 0.5
+_REPLIES_AT_ONCE = 32
 _POLLIN = int(zmq.POLLIN)  # enumerations are slow where every batch passes
 _RECONNECT_MAX_MS = 500
 
@@ -66,8 +70,8 @@ class Peer:
         self.lost_at: float | None = None
         self.over_at: float | None = None
         self.dry = False
+        self.unconfirmed = 0
         self._end = end
-        self._token = secrets.token_bytes(TOKEN_BYTES)
         self.control = context.socket(zmq.DEALER)
         curve.make_client(self.control, keys, member.contact['key'])
         _prepare(self.control, end.channel.lease)
@@ -82,7 +86,8 @@ class Peer:
 
     def dial(self) -> None:
         """Connect for data, again if need be."""
-        largest = 2 * self._end.channel.max_message_bytes
+        self._token = secrets.token_bytes(TOKEN_BYTES)  # one that was used opens nothing more
+        largest = self._end.channel.max_body_bytes + TAG_BYTES
         self.data = Stream.dial(self._host, self._data_port, self._token, largest)
         self.dialled_at = time.monotonic()
 
@@ -96,6 +101,12 @@ class Peer:
         """Whether it may be given batches."""
         return self.lost_at is None and self.over_at is None
 
+    @property
+    def is_hurt(self) -> bool:
+        """Whether a connection is lost, or has been under way for too long."""
+        late = not self.data.connected and time.monotonic() - self.dialled_at > _DIAL_SECONDS
+        return self.lost_at is not None or self.data.broken or late
+
     def may_speak(self, grace: float) -> bool:
         """Whether a reader that is over may still be heard: what it settled is on its way.
 
@@ -103,7 +114,7 @@ class Peer:
         """
         self.over_at = self.over_at or time.monotonic()
         waited = time.monotonic() - self.over_at
-        return self.greeted and self.lost_at is None and waited < grace
+        return self.greeted and not self._is_down and waited < grace
 
     @property
     def greeted(self) -> bool:
@@ -123,15 +134,37 @@ class Peer:
 
     def send(self, entry: Entry) -> None:
         """Send a batch that the ledger has handed to this reader."""
-        batch = entry.batch
-        deliveries = entry.deliveries[self.group]
-        if deliveries > 1:
-            settled = control.mask_to_bytes(entry.settled.get(self.group, 0))
-            self.control.send(control.encode(control.AGAIN, batch.number, deliveries, settled))
-        self.account.spend(batch.count, batch.nbytes)
+        self.account.spend(entry.batch.count, entry.batch.nbytes)
         self.dry = False
+        if entry.deliveries[self.group] > 1:
+            self._tell_again(entry)
+        self._transmit(entry)
+
+    def _tell_again(self, entry: Entry) -> None:
+        deliveries = entry.deliveries[self.group]
+        settled = control.mask_to_bytes(entry.settled.get(self.group, 0))
+        self.control.send(control.encode(control.AGAIN, entry.batch.number, deliveries, settled))
+
+    def _transmit(self, entry: Entry) -> None:
         flags = URGENT if self.account.is_tight else 0
-        self.send_raw(batch, flags | AGAIN if deliveries > 1 else flags)
+        self.send_raw(entry.batch, flags | AGAIN if entry.deliveries[self.group] > 1 else flags)
+
+    def resume(self, entries: Sequence[Entry]) -> None:
+        """Both connections are there again: send again what the reader may not have got."""
+        self.lost_at = None
+        self.greet()
+        for entry in entries:
+            if entry.deliveries[self.group] > 1:
+                self._tell_again(entry)
+        for entry in entries:
+            self._transmit(entry)
+
+    def confirm(self, number: int) -> None:
+        """A reply came: the reader need not keep those up to it, as it hears now and then."""
+        self.unconfirmed += 1
+        if self.unconfirmed >= _REPLIES_AT_ONCE:
+            self.unconfirmed = 0
+            self.control.send(control.encode(control.GOT, number))
 
     def send_raw(self, batch: Batch, flags: int = 0) -> None:
         """Put the batch's bytes on the data connection, as far as it takes them now."""
@@ -160,7 +193,7 @@ class Peer:
         self.control.disable_monitor()
         self.monitor.close(0)
         self.control.close(LINGER_MS if linger else 0)
-        self.data.close(linger=linger)
+        self.data.close()
 
 
 def has_input(socket: zmq.Socket[bytes]) -> bool:

@@ -14,6 +14,7 @@ import zmq
 
 from parsl_streaming import curve
 from parsl_streaming.errors import IntegrityError
+from parsl_streaming.sealing import TAG_BYTES
 from parsl_streaming.seam import Batch
 from parsl_streaming.seam import Delivery
 from parsl_streaming.seam import EndContext
@@ -29,7 +30,8 @@ from parsl_streaming_dts.inflow import Key
 from parsl_streaming_dts.peer import LINGER_MS
 from parsl_streaming_dts.peer import has_input
 
-_AGAIN_SECONDS: Final = 1.0
+_AGAIN_SECONDS: Final = 0.25
+_DRY_SECONDS: Final = 0.01
 _ACKS_AT_ONCE: Final = 32
 """Acknowledgements that wait together while batches follow each other closely."""
 _CLOSELY: Final = 0.001
@@ -64,9 +66,9 @@ class DirectReader:
         self._acks_due = 0
         self._urgent = False
         self._held = 0
-        self._dry = False
+        self._dry_at = 0.0
         self._closed = False
-        most = 2 * end.channel.max_message_bytes
+        most = end.channel.max_body_bytes + TAG_BYTES
         self._inflow = Inflow(end.site.addresses, self._poller, most)
         self._context = contexts.borrow()
         self._context.guard(self._admits)
@@ -114,7 +116,7 @@ class DirectReader:
             self._send_due()
             # Before waiting: there may be one of each of many writers.
             delivery = self._late_end() or self._await(timeout)
-        if delivery is None and self._held and not self._dry:
+        if delivery is None and self._held and time.monotonic() >= self._dry_at:
             self._say_dry()
         return delivery
 
@@ -129,7 +131,7 @@ class DirectReader:
 
     def _say_dry(self) -> None:
         """The consumer waits for more before it settles what it has."""
-        self._dry = True
+        self._dry_at = time.monotonic() + _DRY_SECONDS
         for source in self._sources.values():
             self._tell(source, control.DRY)
 
@@ -168,7 +170,7 @@ class DirectReader:
         if Flag.END in batch.flags:
             return self._end_once(batch)
         self._held += 1
-        self._dry = False
+        self._dry_at = 0.0
         self._urgent |= bool(frame.flags & URGENT)
         if not frame.flags & AGAIN:
             return Delivery(batch)
@@ -211,6 +213,10 @@ class DirectReader:
                 source = next((s for s in self._sources.values() if s.control == identity), None)
                 if source is not None:
                     source.again[number] = (deliveries, control.mask_from_bytes(mask))
+            case [control.GOT, int(number)]:
+                key = next((k for k, s in self._sources.items() if s.control == identity), None)
+                if key is not None:
+                    self._inflow.confirm(key, number)
 
     def _greet(self, identity: bytes, key: Key, token: bytes) -> None:
         source = self._sources.setdefault(key, _Source(identity))
@@ -294,6 +300,10 @@ class DirectReader:
             for number, mask in source.released:
                 self._tell(source, control.MARK, number, mask)
             source.released = []
+        limit = time.monotonic() + LINGER_MS / 1000
+        while self._inflow.is_cut and time.monotonic() < limit:
+            self._look(0.01)
+            self._next()
         self._send_due()
         self._inflow.close()  # first: the goodbye says that nothing follows
         for source in self._sources.values():

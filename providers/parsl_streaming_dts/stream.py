@@ -11,6 +11,7 @@ import socket
 import struct
 import termios
 import time
+from collections.abc import Iterable
 from typing import Final
 from typing import Self
 
@@ -24,6 +25,12 @@ TOKEN_BYTES: Final = 16
 MAX_HEAD_BYTES: Final = 64 << 20
 LINGER_SECONDS: Final = 2.0
 _NAP: Final = 0.001
+_KEEPALIVE: Final = (
+    (socket.TCP_KEEPIDLE, 5),
+    (socket.TCP_KEEPINTVL, 5),
+    (socket.TCP_KEEPCNT, 3),
+    (socket.TCP_USER_TIMEOUT, 60_000),
+)
 
 
 class Stream:
@@ -39,11 +46,13 @@ class Stream:
     """
 
     def __init__(self, connection: socket.socket, max_head: int, max_body: int) -> None:
-        self.broken = False
+        self.broken = self._was_connected = False
         self._socket = connection
         self._socket.settimeout(0)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
         self._incoming = Incoming(max_head, max_body)
         self._outgoing = Outgoing()
 
@@ -73,10 +82,12 @@ class Stream:
     @property
     def connected(self) -> bool:
         """Whether the other side has accepted the connection."""
-        try:
-            self._socket.getpeername()
-        except OSError:
-            return False
+        if not self._was_connected:
+            try:
+                self._socket.getpeername()
+            except OSError:
+                return False
+            self._was_connected = True
         return not self.broken
 
     def expect(self, max_head: int, max_body: int) -> None:
@@ -104,17 +115,23 @@ class Stream:
             self.broken = True
             return None
 
-    def close(self, *, linger: bool = False) -> None:
-        """Close; with `linger`, wait until what was sent has reached the other host."""
-        limit = time.monotonic() + LINGER_SECONDS
-        while linger and self._unsent() and time.monotonic() < limit:
-            time.sleep(_NAP)
-            self.push()
+    def close(self) -> None:
+        """Close at once; what has not left may be lost."""
         self._socket.close()
 
-    def _unsent(self) -> bool:
+    @property
+    def unsent(self) -> bool:
         """Closing a socket with unread input drops what the other host has not confirmed."""
         if self.broken or not self.connected:
             return False
         queued = fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4))
         return self.pending or struct.unpack('i', queued)[0] > 0
+
+
+def linger(streams: Iterable[Stream]) -> None:
+    """Wait until what was sent on all of them has reached the other hosts."""
+    limit = time.monotonic() + LINGER_SECONDS
+    while (waiting := [it for it in streams if it.unsent]) and time.monotonic() < limit:
+        time.sleep(_NAP)
+        for stream in waiting:
+            stream.push()

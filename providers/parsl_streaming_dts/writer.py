@@ -24,6 +24,7 @@ from parsl_streaming_dts import contexts
 from parsl_streaming_dts import control
 from parsl_streaming_dts.peer import Peer
 from parsl_streaming_dts.peer import has_input
+from parsl_streaming_dts.stream import linger
 
 _POLL: Final = 0.1
 _POLL_ALONE: Final = 0.01
@@ -134,7 +135,10 @@ class DirectWriter:
         name = self._end.channel.name
         if not groups or without:
             which = f'group {", ".join(without)}' if without else 'any group'
-            return f'channel {name!r}: no reader of {which} is connected after {timeout:g} s'
+            return (
+                f'channel {name!r}: no reader of {which} is connected after {timeout:.3g} s; '
+                'submit its readers, and look at what became of those that were'
+            )
         return f'channel {name!r}: its readers gave no credit within {timeout:g} s; they are slower'
 
     def _write_end(self, batch: Batch) -> None:
@@ -162,7 +166,7 @@ class DirectWriter:
             self._look(timeout)
         else:
             self._glance()
-        for peer in [p for p in self._peers.values() if p.lost_at is not None or p.data.broken]:
+        for peer in [p for p in self._peers.values() if p.is_hurt]:
             self._mend(peer)
         for peer in self._peers.values():
             if peer.dry and (waiting or self._ledger.queue(peer.group)):
@@ -206,9 +210,11 @@ class DirectWriter:
     def _receive_replies(self, peer: Peer) -> None:
         while (frame := peer.data.read()) is not None:
             try:
-                self._replies.append(decode_batch(frame.head, frame.body))
+                batch = decode_batch(frame.head, frame.body)
             except IntegrityError:
                 continue  # What is no batch is nothing.
+            self._replies.append(batch)
+            peer.confirm(batch.number)
 
     def _mend(self, peer: Peer) -> None:
         """A connection was lost: connect again, or give up after a while."""
@@ -220,6 +226,7 @@ class DirectWriter:
         elif peer.is_back:
             self._resume(peer)
         elif peer.data.broken and now - peer.dialled_at > _AGAIN:
+            self._receive_replies(peer)
             self._forget(peer.data.fileno())
             peer.data.close()
             peer.dial()
@@ -272,11 +279,8 @@ class DirectWriter:
 
     def _resume(self, peer: Peer) -> None:
         """The same reader is back in time: send again what it may not have got."""
-        peer.lost_at = None
-        peer.greet()
-        for number, group in self._ledger.held_by(peer.name):
-            if group == peer.group:
-                peer.send_raw(self._ledger.entries[number].batch)
+        held = self._ledger.held_by(peer.name)
+        peer.resume([self._ledger.entries[n] for n, group in held if group == peer.group])
 
     def _drop(self, peer: Peer) -> None:
         """The reader is gone: what it held goes to another of its group."""
@@ -329,6 +333,7 @@ class DirectWriter:
         if self._closed:
             return
         self._closed = True
+        linger([peer.data for peer in self._peers.values()])
         for peer in self._peers.values():
             peer.close(linger=True)
         self._context.give_back()

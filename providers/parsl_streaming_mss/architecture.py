@@ -93,8 +93,7 @@ class ManagedStreaming:
         if self._ca_file and (self._facility is None or not self._facility.tls):
             wrong = 'ca_file: needs a url that starts with rediss://'
         if wrong:
-            msg = f'options of the architecture mss: {wrong}'
-            raise ConfigError(msg)
+            raise ConfigError(wrong)
 
     def refuse(self, channel: ChannelSpec, source: Site, target: Site) -> str | None:
         """Why the broker cannot be reached from both sites, or only in clear, or `None`."""

@@ -68,7 +68,7 @@ class Endpoint:
             port = 0
         path_ok = parts.path in ('', '/', '/0') and not parts.query
         if parts.scheme not in ('redis', 'rediss') or not parts.hostname or not port or not path_ok:
-            msg = 'url of the broker: must read redis[s]://[user@]host[:port], database 0'
+            msg = 'url: must read redis[s]://[user@]host[:port], database 0'
             raise ConfigError(msg)
         user, password = unquote(parts.username or ''), unquote(parts.password or '')
         return cls(parts.hostname, port, parts.scheme == 'rediss', user, password)

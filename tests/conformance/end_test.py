@@ -185,5 +185,5 @@ def test_all_writers_ended_means_no_more_writers(stage: Stages) -> None:
     got = here.read()
     here.send(1).result(10)
     got.result(10)
-    with pytest.raises(ChannelClosed, match='has ended'):
+    with pytest.raises(ChannelClosed, match='has ended: every writer closed it'):
         here.writer()

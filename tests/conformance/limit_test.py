@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -45,6 +46,53 @@ def _is_accepted(writer: Any, value: Any) -> bool:
     except ChannelFull:
         return False
     return True
+
+
+def test_a_batch_may_be_larger_than_the_largest_message(stage: Stages) -> None:
+    here = stage(max_message='10 KiB')
+    begun: list[None] = []
+
+    def body(message: Any) -> int:
+        if not begun:  # while it waits, the writer fills its batches
+            begun.append(None)
+            time.sleep(0.2)
+        return len(message.data)
+
+    got = here.read(body=body)
+    writer = here.writer()
+    here.send(*[bytes(1000)] * 2000, writer=writer).result(20)
+    assert got.result(20) == [1000] * 2000
+
+
+def test_replies_together_may_be_larger_than_the_largest_message(stage: Stages) -> None:
+    here = stage(max_message='100 KiB', pattern='feedback')
+    done = here.read(body=lambda message: message.reply(bytes(90 << 10)))
+    writer = here.writer()
+    replies = [writer.request(i) for i in range(40)]
+    assert [len(reply.result(10)) for reply in replies] == [90 << 10] * 40
+    writer.close()
+    done.result(10)
+
+
+def test_a_reply_that_is_too_large_is_refused(stage: Stages) -> None:
+    here = stage(max_message='10 KiB', pattern='feedback')
+    done = here.read(body=lambda message: message.reply(bytes(message.value)))
+    writer = here.writer()
+    writer.request(20 << 10)
+    with pytest.raises(MessageTooLarge, match='a reply of 20,480 bytes exceeds max_message'):
+        done.result(10)
+    here.readers.clear()
+
+
+def test_a_consumer_that_holds_large_messages_gets_more(stage: Stages) -> None:
+    here = stage(timeout=10)
+    reader, writer = here.reader(manual=True), here.writer()
+    sent = here.send(*[bytes(3 << 20)] * 4, writer=writer)
+    for _ in range(2):
+        for message in [reader.receive(5), reader.receive(5)]:
+            message.ack()
+    reader.close()
+    assert sent.result(10) is None
 
 
 def test_send_blocks_until_there_is_credit_again(stage: Stages) -> None:

@@ -151,7 +151,7 @@ def test_a_message_nacked_too_often_becomes_a_dead_letter(stage: Stages) -> None
     assert tries == [1, 2, 3]
     here.until(lambda: here.session.dead_letters('frames'))
     letter = here.session.dead_letters('frames')[0]
-    assert (letter.value, letter.reason) == ('bad', 'cannot be parsed')
+    assert (letter.value, letter.reason, letter.deliveries) == ('bad', 'cannot be parsed', 3)
 
 
 def test_a_rejected_message_becomes_a_dead_letter_with_all_it_carried(stage: Stages) -> None:

@@ -113,6 +113,11 @@ def test_map_needs_a_worker() -> None:
     assert 'workers=0' in _raised(lambda: streaming.map(reads='frames', workers=0)(app))
 
 
+@pytest.mark.parametrize('batch', [0, -3])
+def test_map_needs_a_message_in_a_batch(batch: int) -> None:
+    assert f'batch={batch}' in _raised(lambda: streaming.map(reads='frames', batch=batch))
+
+
 def test_call_without_session_says_how_to_load_one() -> None:
     assert 'parsl_streaming.load(' in _raised(lambda: count(3))
 

@@ -171,3 +171,9 @@ def test_catalogue_refuses_options_for_nothing() -> None:
     with pytest.raises(ConfigError, match=r'options: architectures\.nowhere: .* is not installed'):
         Catalogue({'nowhere': {}})
     assert Catalogue().missing('nowhere') is not None
+
+
+def test_catalogue_says_where_a_refused_option_stands() -> None:
+    catalogue = Catalogue({'mss': {'url': 'http://h'}}, 'streaming.toml')
+    with pytest.raises(ConfigError, match=r'^streaming\.toml: architectures\.mss\.url: must read'):
+        catalogue.get('mss')

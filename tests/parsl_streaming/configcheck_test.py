@@ -117,8 +117,10 @@ def test_count_has_limits() -> None:
 def test_list_is_not_empty() -> None:
     read = configcheck.list_of(configcheck.flag)
     assert read([True, False]) == (True, False)
-    with pytest.raises(ValueError, match='at least 1'):
+    with pytest.raises(ValueError, match=r'a list that is not empty$'):
         read([])
+    with pytest.raises(ValueError, match=r'not empty, such as \["127.0.0.1"\]$'):
+        read('127.0.0.1')
 
 
 def test_path_takes_path_objects() -> None:

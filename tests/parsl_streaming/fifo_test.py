@@ -17,6 +17,7 @@ from parsl_streaming.errors import ChannelAborted
 from parsl_streaming.errors import ChannelFull
 from parsl_streaming.errors import ChannelTimeout
 from parsl_streaming.errors import EndOfStream
+from parsl_streaming.errors import UsageError
 from parsl_streaming.fifo import Fifos
 from parsl_streaming.reader import Reader
 from parsl_streaming.spec import ChannelSpec
@@ -27,13 +28,13 @@ CHANNEL = ChannelSpec(name='frames', source='a', target='b', timeout=30.0)
 class FakeReader(Reader):
     """Gives lines, then whatever ends the stream; `None` keeps it open."""
 
-    def __init__(self, *lines: bytes, end: Exception | None = None, timeout: float = 30.0) -> None:
+    def __init__(self, *lines: object, end: Exception | None = None, timeout: float = 30.0) -> None:
         self.channel = ChannelSpec(name='frames', source='a', target='b', timeout=timeout)
         self.lines = queue.SimpleQueue[Any]()
         for line in lines:
             self.lines.put(line)
         self.end = end
-        self.acknowledged: list[bytes] = []
+        self.acknowledged: list[object] = []
 
     def receive(self, timeout: float | None = None) -> Any:
         if self.lines.empty() and self.end is not None:
@@ -43,7 +44,7 @@ class FakeReader(Reader):
         except queue.Empty:
             msg = 'nothing came'
             raise ChannelTimeout(msg) from None
-        return SimpleNamespace(data=line, ack=lambda: self.acknowledged.append(line))
+        return SimpleNamespace(value=line, ack=lambda: self.acknowledged.append(line))
 
 
 class FakeWriter:
@@ -68,7 +69,7 @@ def run(command: str, **ends: Any) -> int:
     return status
 
 
-def ended(*lines: bytes) -> FakeReader:
+def ended(*lines: object) -> FakeReader:
     return FakeReader(*lines, end=EndOfStream('every writer has ended'))
 
 
@@ -77,6 +78,27 @@ def test_lines_go_in_and_out() -> None:
     assert run('tr a-z A-Z < $frames > $peaks', frames=reader, peaks=writer) == 0
     assert writer.lines == [b'ONE', b'TWO', b'']
     assert reader.acknowledged == [b'one', b'two', b'']
+
+
+def test_text_goes_in_as_it_is() -> None:
+    reader, writer = ended('größer', b'smaller'), FakeWriter()
+    run('cat $frames > $peaks', frames=reader, peaks=writer)
+    assert writer.lines == ['größer'.encode(), b'smaller']
+
+
+@pytest.mark.parametrize(
+    ('value', 'what'),
+    [
+        ({'a': 1}, 'a value of type dict'),
+        (7, 'a value of type int'),
+        ('a\nb', 'text of several lines'),
+    ],
+)
+def test_what_is_no_line_is_refused(value: object, what: str) -> None:
+    reader = ended(value)
+    with pytest.raises(UsageError, match=f"'frames': a bash app reads lines, but was sent {what}"):
+        run('cat $frames', frames=reader)
+    assert reader.acknowledged == []
 
 
 def test_last_line_needs_no_newline() -> None:

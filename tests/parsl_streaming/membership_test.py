@@ -94,7 +94,7 @@ def test_no_writer_comes_after_the_end() -> None:
     for name in 'ab':
         it.open('writer', name, name, '')
         it.set_state('writer', name, 1, 'closed', end=END)
-    with pytest.raises(ChannelClosed, match='all 2 writers'):
+    with pytest.raises(ChannelClosed, match='every writer closed it, 2 in all'):
         it.declare('writer', 'c', 'c', '')
     it.declare('reader', 'late', 'r', 'g')
     assert it.find('reader', 'late') is not None

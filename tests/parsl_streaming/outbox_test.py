@@ -209,7 +209,7 @@ def test_flush_waits_until_everything_is_safe() -> None:
     box = outbox(link)
     add(box, b'x')
     assert box.busy
-    with pytest.raises(ChannelTimeout, match='1 batches are not acknowledged'):
+    with pytest.raises(ChannelTimeout, match='not acknowledged, but kept: 1 batch;'):
         box.flush(time.monotonic() + 0.01)
     link.acknowledged = 1
     box.flush(time.monotonic() + 1)

@@ -88,7 +88,7 @@ def test_conditions() -> None:
         (rule(readers={'min': 3, 'max': 2}), 'a min that is not above max'),
         (rule(replay={'min': 1}), 'allowed: a value, a list of values'),
         (rule(replay=1), 'true or false'),
-        (rule(pattern=[]), 'at least 1'),
+        (rule(pattern=[]), 'a list that is not empty'),
         (rule(pattern=['shufle']), '"shuffle"'),
         (rule(channel='frame'), 'did you mean "frames"?'),
         (rule(producer_network='labs'), 'did you mean "lab"?'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -142,6 +143,32 @@ def test_files_are_private_and_go_away(tmp_path: Path) -> None:
         assert stat.S_IMODE(session.directory.stat().st_mode) == 0o700
     assert list((tmp_path / 'streaming').iterdir()) == []
     session.close()
+
+
+def test_a_directory_that_somebody_removed_is_removed(tmp_path: Path) -> None:
+    with _session(tmp_path, 'memory') as session:
+        shutil.rmtree(session.directory)
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('directory', '/proc/nowhere', r'session\.directory: /proc/nowhere cannot be written'),
+        (
+            'registry_address',
+            '192.0.2.1',
+            r'session\.registry_address: cannot listen on 192\.0\.2\.1 .* address of this host',
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_a_mistake_of_the_configuration(
+    tmp_path: Path, key: str, value: str, message: str
+) -> None:
+    config = configuration(tmp_path, frames={})
+    config['session'][key] = value
+    with pytest.raises(ConfigError, match=message):
+        Session(load_config(config))
+    assert list(tmp_path.rglob('*.key')) == []
 
 
 @pytest.mark.parametrize('step', ['release', 'close'])

@@ -91,16 +91,19 @@ def test_another_beginning_is_sent_away(
     assert not door._strangers
 
 
-def test_strangers_are_few(
+def test_strangers_are_few_and_the_oldest_makes_room(
     door: Door,
     poller: zmq.Poller,
     call: Callable[..., Stream],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, 'MAX_STRANGERS', 2)
-    streams = [call(bytes([i]) * 16) for i in range(3)]
-    serve(door, poller, lambda _: [stream.push() for stream in streams] and door.refused)
+    silent = [call(b'') for _ in range(3)]
+    serve(door, poller, lambda _: door.refused)
     assert len(door._strangers) == 2
+    last = call()
+    assert serve(door, poller, lambda tokens: last.push() or tokens) == [TOKEN]
+    assert len(silent) == 3
 
 
 def test_strangers_do_not_stay(

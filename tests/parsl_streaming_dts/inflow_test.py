@@ -115,6 +115,23 @@ def test_replies_wait_for_the_next_connection(place: Place) -> None:
     assert bytes(place.until(second.read).body) == b'late'
 
 
+def test_replies_that_the_writer_has_not_confirmed_come_again(place: Place) -> None:
+    place.inflow.expect(ONE, TOKENS[ONE])
+    first = place.dial(ONE)
+    place.until(lambda: place.inflow._by_file)
+    packer = Packer('r', 1, b'channel!', None)
+    for body in (b'1', b'2', b'3'):
+        batch = OpenBatch()
+        batch.add(body, (0, None, None, None, None))
+        place.inflow.reply(ONE, packer.pack(batch))
+    assert [bytes(place.until(first.read).body) for _ in range(3)] == [b'1', b'2', b'3']
+    place.inflow.confirm(ONE, 2)
+    assert not place.inflow.is_cut
+    second = place.dial(ONE)
+    assert bytes(place.until(second.read).body) == b'3'
+    place.inflow.confirm(ONE, 3)
+
+
 def test_replies_of_any_size_arrive(place: Place) -> None:
     place.inflow.expect(ONE, TOKENS[ONE])
     stream = place.dial(ONE)

@@ -9,6 +9,7 @@ import pytest
 
 from parsl_streaming_dts import stream as module
 from parsl_streaming_dts.stream import Stream
+from parsl_streaming_dts.stream import linger
 
 TOKEN = bytes(range(16))
 Pair = tuple[Stream, Stream]
@@ -19,6 +20,12 @@ def wait(happened: Callable[[], object]) -> None:
     while not happened():
         assert time.monotonic() < limit, 'it did not happen in time'
         time.sleep(0.001)
+
+
+def leave(stream: Stream) -> None:
+    """Close it when what was sent has reached the other side."""
+    linger([stream])
+    stream.close()
 
 
 @pytest.fixture
@@ -73,20 +80,20 @@ def test_nobody_there_is_a_broken_stream(free_port: Callable[[], int]) -> None:
 
     wait(is_broken)
     assert not near.connected
-    near.close(linger=True)
+    leave(near)
 
 
 def test_an_unknown_host_is_a_broken_stream() -> None:
     near = Stream.dial('no-such-host.invalid', 1, TOKEN, 0)
     assert near.broken
     assert not near.connected
-    near.close(linger=True)
+    leave(near)
 
 
 def test_the_other_sides_end_is_seen_after_what_it_sent(ends: Pair) -> None:
     near, far = ends
     near.send(b'last', b'words')
-    near.close(linger=True)
+    leave(near)
     frames = []
 
     def receive() -> bool:
@@ -103,7 +110,7 @@ def test_unread_input_does_not_cost_the_last_words(ends: Pair) -> None:
     near, far = ends
     far.send(b'unread', bytes(1000))
     near.send(b'last', bytes(50_000))
-    near.close(linger=True)
+    leave(near)
     assert (frame := far.read()) is not None
     assert bytes(frame.head) == b'last'
 
@@ -113,7 +120,7 @@ def test_lingering_is_bounded(ends: Pair, monkeypatch: pytest.MonkeyPatch) -> No
     near, _ = ends
     while not near.pending:
         near.send(b'nobody reads', bytes(1 << 20))
-    near.close(linger=True)
+    leave(near)
 
 
 def test_a_frame_that_is_too_long_breaks_it(ends: Pair) -> None:

@@ -28,7 +28,7 @@ def acquire(frames: Writer, path: str | None, tile: int) -> int:
     Returns:
         How many tiles were sent.
     """
-    from source_finding.tiles import tiles
+    from .tiles import tiles
 
     sent = 0
     for piece in tiles(path, tile):
@@ -50,8 +50,8 @@ def find_sources(frames: Reader, sources: Writer, threshold: float) -> int:
     Returns:
         How many tiles this task worked on.
     """
-    from source_finding.sources import find
-    from source_finding.tiles import Tile
+    from .sources import find
+    from .tiles import Tile
 
     done = 0
     for frame in frames:  # acknowledged when the loop comes round again; ends with the stream

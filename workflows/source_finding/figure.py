@@ -19,7 +19,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw
 from PIL import ImageFont
 
-from source_finding import inputs
+from . import inputs
 
 MOST_PANELS: Final = 4
 """One large image, and the next ones beside it."""

@@ -12,9 +12,9 @@ from typing import TypedDict
 import pyarrow as pa
 from pyarrow import parquet
 
-from source_finding.sources import Source
-from source_finding.sources import find
-from source_finding.tiles import tiles
+from .sources import Source
+from .sources import find
+from .tiles import tiles
 
 SCHEMA: Final = pa.schema(
     [

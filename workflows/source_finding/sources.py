@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 if TYPE_CHECKING:
-    from source_finding.tiles import Tile
+    from .tiles import Tile
 
 Pixels = NDArray[np.floating[Any]]
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from source_finding import inputs
+from . import inputs
 
 MARGIN: Final = 32
 """Pixels around the core; more than the radius of most sources."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from source_finding import figure
-from source_finding import results
-from source_finding.results import Result
+from . import figure
+from . import results
+from .results import Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,6 @@ def finish(options: Options, streamed: list[Result], console: Console) -> int:
         return 1
     console.print(
         f'[bold green]Identical[/] to the same computation without streaming: '
-        f'{len(streamed)} tiles, {sources.num_rows} sources.'
+        f'tiles: {len(streamed)}, sources: {sources.num_rows}.'
     )
     return 0

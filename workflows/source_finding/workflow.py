@@ -11,19 +11,20 @@ from typing import Final
 import click
 import parsl
 from parsl.config import Config
-from parsl.executors import HighThroughputExecutor
 from parsl.providers import LocalProvider
 from rich.console import Console
 
 import parsl_streaming
 from parsl_streaming.cli.report import print_report
-from source_finding import apps
-from source_finding import tiles
-from source_finding.progress import progress
-from source_finding.results import Result
-from source_finding.results import collect
-from source_finding.verdict import Options
-from source_finding.verdict import finish
+from parsl_streaming.executors import StreamingExecutor
+
+from . import apps
+from . import tiles
+from .progress import progress
+from .results import Result
+from .results import collect
+from .verdict import Options
+from .verdict import finish
 
 LOOPBACK: Final = '127.0.0.1'
 
@@ -44,12 +45,23 @@ def main(arguments: list[str], *, config: Path, architecture: str | None) -> int
         StreamingError: The input cannot be read, or a channel cannot do its work.
     """
     status: int = command.main(
-        arguments, 'source_finding', standalone_mode=False, obj=(config, architecture)
+        arguments, _program(), standalone_mode=False, obj=(config, architecture)
     )
     return status
 
 
-@click.command(help='Find the sources in images while these stream from one site to another.')
+def _program() -> str:
+    """What the user typed to get here, for the usage line: a folder's name if nothing is known."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return Path(__file__).parent.name
+    return f'{context.command_path} {context.params.get("workflow", "")}'.strip()
+
+
+@click.command(
+    help='Find the sources in images while these stream from one site to another.',
+    context_settings={'help_option_names': ['-h', '--help']},
+)
 @click.option(
     '--input',
     'path',
@@ -109,21 +121,19 @@ def stream(
         architecture: Pins the architecture of every channel.
         console: Where to show progress and the summary.
     """
-    # Also the check of the input: before anything is started.
+    # Also the check of the input, as `load` is of the configuration: before any site is started.
     total = tiles.count(options.path, options.tile)
-    console.print(f'{total} tiles to stream; starting two Parsl sites ...')
-    with (
-        parsl_streaming.load(config, architecture=architecture) as session,
-        parsl.load(sites(options)),
-    ):
-        # Consumers first: a producer that finds nobody waits for them.
-        tasks = [apps.find_sources(threshold=options.threshold) for _ in range(options.workers)]
-        tasks.append(apps.acquire(path=options.path, tile=options.tile))
-        with parsl_streaming.reader('sources') as incoming, progress(total, console) as advance:
-            streamed = collect((message.value for message in incoming), advance)
-        for task in tasks:
-            task.result()  # raises what the app raised
-        print_report(session)
+    with parsl_streaming.load(config, architecture=architecture) as session:
+        console.print(f'Tiles to stream: {total}; starting two Parsl sites ...')
+        with parsl.load(sites(options)):
+            # Consumers first: a producer that finds nobody waits for them.
+            tasks = [apps.find_sources(threshold=options.threshold) for _ in range(options.workers)]
+            tasks.append(apps.acquire(path=options.path, tile=options.tile))
+            with parsl_streaming.reader('sources') as incoming, progress(total, console) as advance:
+                streamed = collect((message.value for message in incoming), advance)
+            for task in tasks:
+                task.result()  # raises what the app raised
+            print_report(session)
     return streamed
 
 
@@ -137,8 +147,8 @@ def sites(options: Options) -> Config:
     )
 
 
-def _site(label: str, workers: int) -> HighThroughputExecutor:
-    return HighThroughputExecutor(
+def _site(label: str, workers: int) -> StreamingExecutor:
+    return StreamingExecutor(
         label=label,
         address=LOOPBACK,  # without it, Parsl asks a server on the internet for this machine's
         max_workers_per_node=workers,

@@ -85,6 +85,30 @@ def test_an_unknown_workflow_exits_with_1(
     assert 'no workflow' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('arguments', [['--help'], ['-h'], ['--config', 'x.toml', '--help']])
+def test_help_of_run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run('run', *arguments) == 0
+    shown = capsys.readouterr().out
+    assert 'Usage: parsl-streaming run [OPTIONS] WORKFLOW' in shown
+    assert '--architecture' in shown
+
+
+@pytest.mark.parametrize('option', ['--help', '-h'])
+def test_help_of_the_demo_is_that_of_its_workflow_too(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run('demo', option) == 0
+    shown = capsys.readouterr().out
+    assert '--architecture' in shown
+    assert '--threshold' in shown
+    assert shown.count('Usage: parsl-streaming demo') == shown.count('Usage:')
+
+
+def test_help_of_a_workflow(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run('run', 'source_finding', '-h') == 0
+    assert 'Usage: parsl-streaming run source_finding [OPTIONS]' in capsys.readouterr().out
+
+
 def test_parsl_will_find_its_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('PATH', '/usr/bin')
     _run('version')

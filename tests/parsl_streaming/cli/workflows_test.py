@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from parsl_streaming.cli import workflows
 from parsl_streaming.cli.workflows import DEMO
 from parsl_streaming.cli.workflows import find_workflow
 from parsl_streaming.cli.workflows import run_workflow
@@ -59,7 +61,31 @@ def test_workers_can_import_the_workflow(workflow: Path, monkeypatch: pytest.Mon
     assert os.environ['PYTHONPATH'].split(os.pathsep) == [str(workflow.parent), '/elsewhere']
 
 
-def test_a_missing_module_says_what_to_install(workflow: Path) -> None:
+def test_a_missing_module_of_a_workflow_is_named(workflow: Path) -> None:
+    (workflow / 'workflow.py').write_text('import a_module_that_is_not_there')
+    with pytest.raises(UsageError, match=r'a_module_that_is_not_there.*install it') as caught:
+        run_workflow(workflow, [], None, None)
+    assert '[demo]' not in str(caught.value)
+
+
+def test_a_missing_module_of_an_included_workflow_says_what_to_install(
+    workflow: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflows, '_included', lambda: [workflow.parent])
     (workflow / 'workflow.py').write_text('import a_module_that_is_not_there')
     with pytest.raises(UsageError, match=r'a_module_that_is_not_there.*\[demo\]'):
         run_workflow(workflow, [], None, None)
+
+
+def test_the_demo_can_be_copied_under_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(find_workflow(DEMO), tmp_path / 'a_copy_of_mine'))
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.setattr(sys, 'modules', dict(sys.modules))
+    monkeypatch.setenv('PYTHONPATH', '')
+    for name in [name for name in sys.modules if name.startswith(DEMO.name)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, DEMO.name, None)
+    assert run_workflow(copy, ['--help'], None, None) == 0
+    assert 'Usage: a_copy_of_mine [OPTIONS]' in capsys.readouterr().out

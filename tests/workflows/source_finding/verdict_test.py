@@ -30,7 +30,7 @@ def test_identical_result(options: Options) -> None:
     streamed = results.unstreamed(options.path, options.tile, options.threshold)
     assert finish(options, streamed[::-1], Console(file=said, width=200)) == 0
     assert 'Identical' in said.getvalue()
-    assert '4 tiles, 1 sources' in said.getvalue()
+    assert 'tiles: 4, sources: 1' in said.getvalue()
     assert parquet.read_table(options.output / 'sources.parquet').num_rows == 1
     assert (options.output / 'sources.png').stat().st_size > 1000
 

@@ -64,6 +64,15 @@ def test_wrong_input_is_refused_before_anything_starts(tmp_path: Path) -> None:
         workflow.main(arguments, config=tmp_path / 'not-read.toml', architecture=None)
 
 
+def test_wrong_architecture_is_refused_before_anything_starts(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ['--input', str(image), '--output', str(tmp_path / 'out')]
+    with pytest.raises(ConfigError, match='"foo" is not installed'):
+        workflow.main(arguments, config=CONFIG, architecture='foo')
+    assert capsys.readouterr().out == ''
+
+
 def test_wrong_option_is_refused() -> None:
     with pytest.raises(click.UsageError, match='0 is not in the range'):
         workflow.main(['--workers', '0'], config=CONFIG, architecture=None)
