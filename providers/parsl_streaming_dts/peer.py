@@ -90,11 +90,26 @@ class Peer:
         largest = self._end.channel.max_body_bytes + TAG_BYTES
         self.data = Stream.dial(self._host, self._data_port, self._token, largest)
         self.dialled_at = time.monotonic()
+        self._is_greeting = False
 
     def greet(self) -> None:
         """Say who we are, and what our data connection begins with."""
         hello = control.encode(control.HELLO, self._end.name, self._end.epoch, self._token)
         self.control.send(hello)
+
+    def greet_again(self) -> None:
+        """Once, when both connections are there again.
+
+        Until it is answered, the reader would send to the control connection that was lost.
+        """
+        if not self._is_greeting:
+            self._is_greeting = True
+            self.greet()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether a grant that comes now answers such a greeting."""
+        return self._is_greeting and self.lost_at is not None
 
     @property
     def is_ready(self) -> bool:
@@ -123,6 +138,8 @@ class Peer:
 
     def grant(self, messages: int, nbytes: int) -> None:
         """The reader allows so much; begin with a small window of it."""
+        if self.greeted:
+            return  # it answers another greeting
         self.window = Window(messages, nbytes)
         self.account.grant(self.window.messages, self.window.nbytes)
 
@@ -150,9 +167,9 @@ class Peer:
         self.send_raw(entry.batch, flags | AGAIN if entry.deliveries[self.group] > 1 else flags)
 
     def resume(self, entries: Sequence[Entry]) -> None:
-        """Both connections are there again: send again what the reader may not have got."""
+        """The reader has heard our new greeting: send again what it may not have got."""
         self.lost_at = None
-        self.greet()
+        self._is_greeting = False
         for entry in entries:
             if entry.deliveries[self.group] > 1:
                 self._tell_again(entry)
@@ -180,6 +197,7 @@ class Peer:
             if news != 'back':
                 # Whatever was on its way may be lost, even if it is back already.
                 self.lost_at = self.lost_at or time.monotonic()
+                self._is_greeting = False
             self._is_down = news != 'back'
         return news
 

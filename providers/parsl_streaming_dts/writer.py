@@ -224,7 +224,7 @@ class DirectWriter:
             self._drop(peer)
             self._seen = -1  # it may come back: meet it anew
         elif peer.is_back:
-            self._resume(peer)
+            peer.greet_again()
         elif peer.data.broken and now - peer.dialled_at > _AGAIN:
             self._receive_replies(peer)
             self._forget(peer.data.fileno())
@@ -251,6 +251,8 @@ class DirectWriter:
                         self._settle(peer, number)
             case [control.GRANT, int(messages), int(nbytes)]:
                 peer.grant(messages, nbytes)
+                if peer.is_answered:
+                    self._resume(peer)
             case [control.MARK, int(number), bytes(mask)]:
                 settled = control.mask_from_bytes(mask)
                 self._ledger.mark(number, peer.group, peer.name, settled)
