@@ -153,9 +153,13 @@ class Relay:
         while True:
             try:
                 near, _ = self._server.accept()
-                far = socket.create_connection(('127.0.0.1', self._target))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(('127.0.0.1', self._target))
+            except OSError:  # nobody listens there any more
+                near.close()
+                continue
             self._open += [near, far]
             for pair in ((near, far), (far, near)):
                 self._threads.append(threading.Thread(target=self._copy, args=pair))
